@@ -1,0 +1,17 @@
+"""The verbs, one small module each, imported only when its verb is called."""
+
+from __future__ import annotations
+
+VERBS = {
+    "submit": "run a job: upload, start, follow, bring the results home",
+    "runs": "list the runs",
+    "show": "everything that is known of one run",
+    "logs": "print or follow a run's log",
+    "wait": "wait for runs to end, and end as they did",
+    "stop": "stop runs; each may save a last checkpoint",
+    "pull": "bring a run's output home",
+    "delete": "forget runs and remove what they left",
+    "data": "prepare, check, preview and list data sets",
+    "completion": "print the shell's completion script",
+}
+"""Verb -> the line that ``--help`` shows; the verb's code is ``launcher.cli.VERB``."""

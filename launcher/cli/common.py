@@ -1,0 +1,93 @@
+"""What several verbs share: the output flags and the words that name a run."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launcher.ledger import Ledger
+    from launcher.paths import Home
+    from launcher.run import Run
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """``--json``, ``--quiet`` and ``--debug``; every verb and sub-verb has them."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--json", action="store_true", help="one JSON value on stdout")
+    group.add_argument("-q", "--quiet", action="store_true", help="data only, no talk and no progress")
+    group.add_argument("--debug", action="store_true", help="show tracebacks")
+
+
+def add_run(parser: argparse.ArgumentParser, nargs: str | None = None, default: str | None = None) -> None:
+    """The positional RUN: an id, a unique prefix of one, or ``@last``."""
+    keywords: dict[str, object] = {"metavar": "RUN", "help": "a run's id, a unique prefix of it, or @last"}
+    if nargs:
+        keywords.update(nargs=nargs, default=default)
+    argument = parser.add_argument("run", **keywords)  # type: ignore[arg-type]
+    argument.completer = complete_runs  # type: ignore[attr-defined]
+
+
+def complete_runs(prefix: str, **_: object) -> list[str]:
+    """Run ids for the shell's Tab key."""
+    from launcher.ledger import Ledger
+    from launcher.paths import Home
+
+    with Ledger(Home.find()) as ledger:
+        return [run.id for run in ledger.runs() if run.id.startswith(prefix)] + ["@last"]
+
+
+def complete_jobs(prefix: str, **_: object) -> list[str]:
+    """Job names for the shell's Tab key."""
+    from launcher.jobs import known_jobs
+    from launcher.paths import Home
+
+    return [name for name in known_jobs(Home.find()) if name.startswith(prefix)]
+
+
+class Interrupts:
+    """While entered, Ctrl-C is counted instead of raised, so that no log byte in hand is lost to it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._seen = 0
+
+    def __enter__(self) -> Interrupts:
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def new(self) -> bool:
+        """Whether there was one since the last call."""
+        new, self._seen = self.count > self._seen, self.count
+        return new
+
+    def _note(self, *_: object) -> None:
+        self.count += 1
+
+
+def ending(run: Run) -> str:
+    """How a run ended, in a line or two: phase, its own exit code, what it reached, how to look further."""
+    code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
+    lines = [f"{run.id}: {run.phase}{code}" + (f" ({run.message})" if run.message else "")]
+    if run.result:
+        lines.append("result: " + ", ".join(f"{name} {brief(value)}" for name, value in run.result.items()))
+    if run.phase in ("Failed", "Abnormal"):
+        lines.append(f"next:   python -m launcher logs {run.id} --tail 50")
+    return "\n".join(lines)
+
+
+def brief(value: object) -> str:
+    """A number in five significant digits; anything else as it is."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def refreshed(runs: Iterable[Run], home: Home, ledger: Ledger) -> list[Run]:
+    """The runs as they are now: those that have not ended are asked after."""
+    from launcher.targets import open_target
+
+    return [run if run.final else open_target(run.target, home).refresh(run, ledger) for run in runs]

@@ -1,0 +1,47 @@
+"""``delete``: forget runs, and remove what they left in the bucket and on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from launcher.cli.common import add_run
+from launcher.errors import ExitCode, LauncherError, UsageError
+from launcher.output import Output
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add_run(parser, nargs="+")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument("--keep-output", action="store_true", help="leave the output in the bucket and at home")
+
+
+def run(args: argparse.Namespace, out: Output) -> ExitCode:
+    from launcher.cli.common import refreshed
+    from launcher.ledger import Ledger
+    from launcher.paths import Home
+    from launcher.targets import open_target
+
+    home = Home.find()
+    with Ledger(home) as ledger:
+        runs = refreshed([ledger.find(reference) for reference in args.run], home, ledger)
+        for run in runs:
+            if not run.final:
+                raise LauncherError(f"{run.id} is {run.phase}", f"python -m launcher stop {run.id}")
+        if not args.yes:
+            _ask([run.id for run in runs], out)
+        for run in runs:
+            open_target(run.target, home).delete(run, args.keep_output)
+            ledger.delete(run.id)
+            out.say(f"deleted {run.id}")
+    if out.json_mode:
+        out.json([run.id for run in runs])
+    return ExitCode.OK
+
+
+def _ask(names: list[str], out: Output) -> None:
+    if not sys.stdin.isatty():
+        raise UsageError(f"delete {' '.join(names)}: there is nobody to ask", f"delete --yes {' '.join(names)}")
+    out.say(f"delete {', '.join(names)} and their output? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise LauncherError("nothing was deleted")

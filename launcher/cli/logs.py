@@ -1,0 +1,51 @@
+"""``logs``: print a run's log, or follow it to the end."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+
+from launcher.cli.common import add_run
+from launcher.errors import ExitCode, UsageError
+from launcher.output import Output
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add_run(parser, nargs="?", default="@last")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends, and end as it did")
+    parser.add_argument("--tail", type=int, metavar="N", help="begin with the last N lines")
+
+
+def run(args: argparse.Namespace, out: Output) -> ExitCode:
+    from launcher.cli.common import ending
+    from launcher.ledger import Ledger
+    from launcher.logs import LogReader, follow, write_tail
+    from launcher.paths import Home
+    from launcher.submit import exit_code_of
+    from launcher.targets import open_target
+
+    if args.tail is not None and args.tail < 0:
+        raise UsageError(f"--tail {args.tail}: a number of lines", "--tail 50")
+    home = Home.find()
+    with Ledger(home) as ledger:
+        run = ledger.find(args.run)
+        target = open_target(run.target, home)
+        run = target.refresh(run, ledger)
+        reader = LogReader(target, run)
+        if args.tail is not None:
+            write_tail(reader, out.log, args.tail)
+        if not args.follow:
+            for piece in itertools.chain(reader.read(), reader.rest()):
+                out.log(piece)
+            return ExitCode.OK
+        try:
+            run = follow(reader, ledger, out.log)
+        except KeyboardInterrupt:
+            out.say(f"the run goes on; see it again: python -m launcher logs -f {run.id}")
+            out.say(f"              or stop it: python -m launcher stop {run.id}")
+            return ExitCode.INTERRUPTED
+    if out.json_mode:
+        out.json(run.to_json())
+    else:
+        out.say(ending(run))
+    return exit_code_of(run)

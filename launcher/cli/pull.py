@@ -1,0 +1,40 @@
+"""``pull``: bring a run's output home; every file is verified, and whole or not there."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from launcher.cli.common import add_run
+from launcher.errors import ExitCode
+from launcher.output import Output
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    add_run(parser, nargs="?", default="@last")
+    parser.add_argument("destination", nargs="?", type=Path, metavar="DEST", help="default: .launcher/outputs/RUN")
+
+
+def run(args: argparse.Namespace, out: Output) -> ExitCode:
+    from launcher.ledger import Ledger
+    from launcher.paths import Home
+    from launcher.targets import open_target
+
+    home = Home.find()
+    with Ledger(home) as ledger:
+        run = ledger.find(args.run)
+        target = open_target(run.target, home)
+        run = target.refresh(run, ledger)
+    destination = args.destination or home.outputs / run.id
+    with out.progress(f"bringing {run.id} home", 0) as advance:
+        files = target.pull(run, destination, advance)
+    if out.json_mode:
+        out.json({"run": run.id, "destination": str(destination), "files": files})
+        return ExitCode.OK
+    for file in files:
+        out.data(str(destination / file))
+    if not run.final:
+        out.warn(f"{run.id} is {run.phase}: more may come")
+    elif not files:
+        out.warn(f"{run.id} left no output")
+    return ExitCode.OK

@@ -1,0 +1,80 @@
+"""``runs``: the list, newest first."""
+
+from __future__ import annotations
+
+import argparse
+
+from launcher.errors import ExitCode
+from launcher.output import Output
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    from launcher.run import ACTIVE, FINAL
+
+    parser.add_argument("--job", default="", help="only runs of this job")
+    parser.add_argument(
+        "--phase", action="append", default=[], choices=[*ACTIVE, *FINAL], help="only runs in this phase"
+    )
+    parser.add_argument("--active", action="store_true", help="only runs that have not ended")
+    parser.add_argument("--target", default="", help="only runs on this target")
+    parser.add_argument("--since", default="", metavar="TIME", help="only runs made since then: 2026-11-21, 90m, 2d")
+    parser.add_argument("-n", "--limit", type=int, default=-1, metavar="N", help="at most so many")
+
+
+def run(args: argparse.Namespace, out: Output) -> ExitCode:
+    from launcher.cli.common import brief, refreshed
+    from launcher.ledger import Ledger
+    from launcher.paths import Home
+    from launcher.run import ACTIVE
+
+    home = Home.find()
+    with Ledger(home) as ledger:
+        refreshed(ledger.runs(phases=ACTIVE), home, ledger)
+        phases = [*args.phase, *(ACTIVE if args.active else ())]
+        found = ledger.runs(args.job, phases, args.target, args.limit, _since(args.since))
+    if out.json_mode:
+        out.json([run.to_json() for run in found])
+        return ExitCode.OK
+    if not found:
+        out.say("no runs; start one with: python -m launcher submit lenet5")
+        return ExitCode.OK
+    rows = []
+    for run in found:
+        code = "" if run.exit_code is None else str(run.exit_code)
+        accuracy = (run.result or {}).get("accuracy")
+        rows.append([run.id, run.phase, code, run.target, run.created_at[:19] + "Z", took(run), brief(accuracy or "")])
+    out.table(["RUN", "PHASE", "EXIT", "TARGET", "CREATED", "TOOK", "ACCURACY"], rows)
+    return ExitCode.OK
+
+
+def took(run: object) -> str:
+    """How long a run has been running, or ran: ``1m03s``."""
+    from datetime import datetime, timezone
+
+    started, ended = getattr(run, "started_at", None), getattr(run, "ended_at", None)
+    if not started:
+        return ""
+    end = datetime.fromisoformat(ended.replace("Z", "+00:00")) if ended else datetime.now(timezone.utc)
+    total = int((end - datetime.fromisoformat(started.replace("Z", "+00:00"))).total_seconds())
+    minutes, seconds = divmod(max(total, 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{seconds:02}s" if minutes else f"{seconds}s"
+
+
+def _since(text: str) -> str:
+    from datetime import datetime, timedelta, timezone
+
+    from launcher.errors import UsageError
+    from launcher.spec import seconds
+
+    if not text:
+        return ""
+    try:
+        return (datetime.now(timezone.utc) - timedelta(seconds=seconds(text))).isoformat()
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageError(f"--since {text}: neither a date nor a duration", "--since 2026-11-21 or --since 2d") from None
+    return moment.astimezone(timezone.utc).isoformat()

@@ -1,0 +1,201 @@
+"""``submit``: plan, upload, start, follow, bring home."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from launcher.cli.common import Interrupts, complete_jobs, ending
+from launcher.errors import ExitCode, UsageError
+from launcher.output import Output
+
+if TYPE_CHECKING:
+    from launcher.jobs import Job
+    from launcher.ledger import Ledger
+    from launcher.paths import Home
+    from launcher.plan import Plan
+    from launcher.run import Run
+    from launcher.targets.base import Target
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    job = parser.add_argument("job", nargs="?", metavar="JOB", help="a job's name, or a path to its job.yaml")
+    job.completer = complete_jobs  # type: ignore[attr-defined]
+    parser.add_argument("--script", metavar="FILE", help="run a script that has no job.yaml; its folder is the code")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help="override a parameter"
+    )
+    parser.add_argument("--data", metavar="WHAT", help="a known data set, a folder, or an obs:// URL")
+    parser.add_argument("--target", help="where to run (default: local)")
+    parser.add_argument("--contract", choices=["new", "old"], help="folders (new) or URLs (old) for data and output")
+    parser.add_argument("--nodes", type=int, metavar="N", help="how many workers")
+    parser.add_argument("--time-limit", metavar="TIME", help="stop the run after 90s, 30m, 2h, 1d")
+    parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="an environment variable")
+    parser.add_argument("--resume", metavar="RUN", help="go on from the newest good checkpoint of an earlier run")
+    parser.add_argument("--name", help="a name for people (default: the run's id)")
+    parser.add_argument("--python", metavar="PATH", help="the interpreter of a local run (default: this one)")
+    parser.add_argument(
+        "--allow-secret", action="append", default=[], metavar="PATH", help="send this file though it looks secret"
+    )
+    parser.add_argument("-d", "--detach", action="store_true", help="print the run's id and return")
+    parser.add_argument("-n", "--dry-run", action="store_true", help="print the plan; send and start nothing")
+    parser.add_argument("--no-pull", action="store_true", help="leave the output in the bucket")
+    parser.epilog = "What follows -- is passed to the boot file as it is."
+
+
+def run(args: argparse.Namespace, out: Output) -> ExitCode:
+    from launcher.paths import Home
+    from launcher.settings import load_settings
+    from launcher.targets import open_target
+
+    home = Home.find()
+    settings = load_settings(home, target=args.target, python=args.python)
+    target = open_target(settings.target, home, submits=not args.dry_run)
+    try:
+        return _run(args, settings.python, target, home, out)
+    finally:
+        target.close()
+
+
+def _run(args: argparse.Namespace, python: str, target: Target, home: Home, out: Output) -> ExitCode:
+    from launcher.plan import Options, make_plan
+
+    options = Options(
+        data=args.data,
+        arguments=tuple(args.rest),
+        resume=_resume(args.resume, home) if args.resume else None,
+        name=args.name,
+        python=python,
+        allow_secrets=frozenset(args.allow_secret),
+    )
+    plan = make_plan(_job(args, home), options, target, home)
+    target.preflight(plan.job, python, plan.data.url if plan.data else None)
+    if args.dry_run:
+        _show_plan(plan, out)
+        return ExitCode.OK
+    return _submit(plan, target, home, args, out)
+
+
+def _job(args: argparse.Namespace, home: Home) -> Job:
+    """The job that the command line describes, with its overrides, checked."""
+    import msgspec
+
+    from launcher.jobs import Job, find_job, script_job
+    from launcher.spec import check_variable, override
+
+    if bool(args.job) == bool(args.script):
+        if not args.job:
+            raise UsageError("submit needs a job or a script", "python -m launcher submit lenet5")
+        raise UsageError("submit takes a job or --script, not both", f"python -m launcher submit {args.job}")
+    job = script_job(args.script) if args.script else find_job(args.job, home)
+    if args.script and args.assignments:
+        raise UsageError("--set is for a job's parameters", "give a script its arguments after --")
+    spec = override(job.spec, args.assignments)
+    changes: dict[str, Any] = {"contract": args.contract, "time_limit": args.time_limit}
+    if args.nodes is not None:
+        if not 1 <= args.nodes <= 64:
+            raise UsageError(f"--nodes {args.nodes}: from 1 to 64", "--nodes 2")
+        changes["resources"] = msgspec.structs.replace(spec.resources, nodes=args.nodes)
+    environment = dict(spec.environment)
+    for assignment in args.env:
+        name, equals, value = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--env {assignment} has no value", f"--env {name}=VALUE")
+        environment[name] = value
+    try:
+        for name in environment:
+            check_variable(name)
+        spec = msgspec.structs.replace(spec, environment=environment, **{k: v for k, v in changes.items() if v})
+    except ValueError as error:
+        raise UsageError(str(error), "python -m launcher submit --help") from None
+    return Job(spec, job.project, job.script)
+
+
+def _resume(reference: str, home: Home) -> str:
+    from launcher.ledger import Ledger
+
+    with Ledger(home) as ledger:
+        return ledger.find(reference).output
+
+
+def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
+    from launcher.ledger import Ledger
+    from launcher.submit import submit
+
+    with Ledger(home, create=True) as ledger:
+        for note in plan.snapshot.notes:
+            out.warn(note)
+        out.say(f"target {target.name}: run {plan.run} of job {plan.job.spec.name}")
+        run = submit(plan, target, ledger, out.say, out.progress)
+        if args.detach:
+            out.json(run.to_json()) if out.json_mode else out.data(run.id)
+            return ExitCode.OK
+        return _follow(run, target, ledger, home, args, out)
+
+
+def _follow(run: Run, target: Target, ledger: Ledger, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
+    """Stream the log to the end; Ctrl-C stops a local run (twice: at once), as it would stop the script itself."""
+    from launcher.logs import LogReader, follow
+    from launcher.submit import exit_code_of
+
+    with Interrupts() as interrupts:
+
+        def stop_if_asked() -> None:
+            if interrupts.new():
+                out.say(f"stopping {run.id}" + ("" if interrupts.count > 1 else "; Ctrl-C again: at once"))
+                target.stop(run, ledger, now=interrupts.count > 1)
+
+        run = follow(LogReader(target, run), ledger, out.log, stop_if_asked)
+    if not args.no_pull:
+        _pull(run, target, home, out)
+    if out.json_mode:
+        out.json(run.to_json())
+    else:
+        out.say(ending(run))
+    return ExitCode.INTERRUPTED if interrupts.count else exit_code_of(run)
+
+
+def _pull(run: Run, target: Target, home: Home, out: Output) -> None:
+    """Bring the output home; of a run that failed, whatever there is."""
+    from storage.errors import StorageError
+
+    destination = home.outputs / run.id
+    try:
+        with out.progress("bringing the output home", 0) as advance:
+            files = target.pull(run, destination, advance)
+    except StorageError as error:
+        if run.phase == "Completed":
+            raise
+        out.warn(f"the output did not come home: {error}; again with: python -m launcher pull {run.id}")
+        return
+    if files:
+        out.say(f"output: {destination} ({len(files)} files)")
+
+
+def _show_plan(plan: Plan, out: Output) -> None:
+    if out.json_mode:
+        out.json(plan.to_json())
+        return
+    upload, data = plan.upload, plan.data
+    out.data(f"target   {plan.target}")
+    out.data(f"run      {plan.run}")
+    out.data(f"code     {len(plan.snapshot.files)} files -> {plan.code_url}")
+    for file in plan.snapshot.files:
+        out.data(f"         + {file.path}  {file.size} bytes  ({file.rule})")
+    for file in plan.snapshot.excluded:
+        out.data(f"         - {file.path}  ({file.rule})")
+    if data:
+        known = (
+            f"{len(data.manifest.entries)} files, {data.manifest.total_bytes} bytes" if data.manifest else "in place"
+        )
+        missing = "; not on this machine yet, submit brings it" if data.missing else ""
+        out.data(f"data     {data.name}: {known} -> {data.url}{missing}")
+    out.data(f"output   {plan.output_url}")
+    for parameter in plan.request["parameters"]:
+        out.data(f"         --{parameter['name']}={parameter['value']}")
+    out.data(
+        f"upload   {upload['files']} files, {upload['bytes']} bytes; {upload['already_there']} files already there"
+    )
+    for note in plan.snapshot.notes:
+        out.data(f"note     {note}")
+    out.say("dry run: nothing was sent or started")

@@ -1,0 +1,87 @@
+"""A tail with a cursor that can be trusted.
+
+Per worker, the cursor counts the bytes that were handed on; it only grows. The end of a run is found like this::
+
+    phase read      log read           then
+    not final       some bytes         hand them on, look again soon
+    not final       nothing            look again, less and less often
+    final           until nothing      the end: the phase was read first, so nothing can follow
+
+One worker's log is handed on as it comes, so progress lines live. Several workers' logs are handed on line by
+line, each with its worker's name before it.
+"""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Callable, Iterator
+
+from launcher.ledger import Ledger
+from launcher.run import Run
+from launcher.targets.base import Target
+
+Write = Callable[[bytes], None]
+
+
+class LogReader:
+    """The logs of all workers of one run, each byte once."""
+
+    def __init__(self, target: Target, run: Run) -> None:
+        self.target, self.run = target, run
+        self.cursors = dict.fromkeys(range(target.workers(run)), 0)
+        self.partial = dict.fromkeys(self.cursors, b"")
+        self.prefixed = len(self.cursors) > 1
+
+    def read(self) -> Iterator[bytes]:
+        """What has come since the last call, in pieces of at most 1 MiB."""
+        for worker in self.cursors:
+            while True:
+                chunk = self.target.read_log(self.run, worker, self.cursors[worker])
+                self.cursors[worker] = chunk.cursor
+                if not chunk.data:
+                    break
+                yield self._lines(worker, chunk.data) if self.prefixed else chunk.data
+
+    def rest(self) -> Iterator[bytes]:
+        """At the end: last lines that lack a line end."""
+        for worker, line in self.partial.items():
+            if line:
+                yield b"[worker-%d] %s\n" % (worker, line)
+                self.partial[worker] = b""
+
+    def _lines(self, worker: int, data: bytes) -> bytes:
+        *lines, self.partial[worker] = (self.partial[worker] + data).split(b"\n")
+        return b"".join(b"[worker-%d] %s\n" % (worker, line) for line in lines)
+
+
+def follow(reader: LogReader, ledger: Ledger, write: Write, tick: Callable[[], None] = lambda: None) -> Run:
+    """Hand the log on until the run has ended; ``tick`` is called at every look. The run in its final phase."""
+    target, run = reader.target, reader.run
+    shortest, longest = target.poll_seconds
+    pause = shortest
+    while True:
+        tick()
+        run = target.refresh(run, ledger)
+        quiet = True
+        for piece in reader.read():
+            quiet = False
+            write(piece)
+        if run.final:
+            for piece in reader.rest():
+                write(piece)
+            return run
+        pause = min(pause * 1.1, longest) if quiet else shortest
+        time.sleep(pause)
+
+
+def write_tail(reader: LogReader, write: Write, lines: int) -> None:
+    """The last ``lines`` lines of what there is so far."""
+    kept: collections.deque[bytes] = collections.deque(maxlen=lines)
+    rest = b""
+    for piece in reader.read():
+        *whole, rest = (rest + piece).split(b"\n")
+        kept.extend(line + b"\n" for line in whole)
+    if rest:
+        kept.append(rest)
+    write(b"".join(kept))

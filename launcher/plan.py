@@ -1,0 +1,208 @@
+"""Plan: exactly what will be uploaded and sent. A dry run prints this very object; ``submit`` carries it out."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from launcher.errors import DataError, UsageError, nearest
+from launcher.jobs import Job
+from launcher.paths import BUCKET, ROOT, Home
+from launcher.snapshot import Snapshot, take
+from launcher.spec import Scalar
+from launcher.targets.base import Target
+from storage.base import Storage
+from storage.errors import NotFound
+from storage.manifest import MANIFEST_NAME, Entry, Manifest
+from storage.urls import is_remote
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What the command line adds to the job."""
+
+    data: str | None = None
+    arguments: tuple[str, ...] = ()
+    """Passed to the boot file as they are, after the parameters."""
+    resume: str | None = None
+    """The output URL of the run to go on from."""
+    name: str | None = None
+    python: str = ""
+    allow_secrets: frozenset[str] = frozenset()
+
+
+class Data(msgspec.Struct, frozen=True):
+    """The tree behind ``data_url``."""
+
+    name: str
+    url: str
+    dataset: str | None = None
+    """The known data set whose layout it has."""
+    path: Path | None = None
+    """Where it lies on this machine; None: used in place, or not brought here yet."""
+    manifest: Manifest | None = None
+
+    @property
+    def missing(self) -> bool:
+        """A known data set that ``data prepare`` has yet to bring."""
+        return self.path is None and self.manifest is not None
+
+    def to_json(self) -> dict[str, Any]:
+        manifest = self.manifest
+        return {
+            "name": self.name,
+            "url": self.url,
+            "path": str(self.path) if self.path else None,
+            "prepared": not self.missing,
+            "hash": hash_of(manifest) if manifest else None,
+            "files": len(manifest.entries) if manifest else None,
+            "bytes": manifest.total_bytes if manifest else None,
+        }
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a submit will do."""
+
+    run: str
+    name: str
+    job: Job
+    target: str
+    options: Options
+    snapshot: Snapshot
+    code_url: str
+    data: Data | None
+    output_url: str
+    log_url: str
+    upload: dict[str, int]
+    """``files`` and ``bytes`` that will be sent; ``already_there``: files that will not."""
+    request: dict[str, Any] = {}
+
+    @property
+    def parameters(self) -> dict[str, Scalar]:
+        return {name: value for name, value in self.job.spec.parameters.items() if value is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        snapshot = self.snapshot
+        return {
+            "run": self.run,
+            "job": self.job.spec.name,
+            "target": self.target,
+            "code": {
+                "hash": hash_of(snapshot.manifest),
+                "url": self.code_url,
+                "files": [file.to_json() for file in snapshot.files],
+                "excluded": [file.to_json() for file in snapshot.excluded],
+            },
+            "data": self.data.to_json() if self.data else None,
+            "request": self.request,
+            "upload": self.upload,
+            "notes": snapshot.notes,
+        }
+
+
+def make_plan(job: Job, options: Options, target: Target, home: Home) -> Plan:
+    """Look, decide, and write nothing. Raises what is wrong with the request before anything is spent."""
+    snapshot = take(job, options.allow_secrets)
+    data = _data(job, options, home)
+    run = new_run_id(job.spec.name)
+    plan = Plan(
+        run=run,
+        name=options.name or run,
+        job=job,
+        target=target.name,
+        options=options,
+        snapshot=snapshot,
+        code_url=url("code", hash_of(snapshot.manifest)),
+        data=data,
+        output_url=url("runs", run, "output"),
+        log_url=url("runs", run, "log"),
+        upload=_upload(target.storage(), snapshot.manifest, data),
+    )
+    return msgspec.structs.replace(plan, request=target.request(plan))
+
+
+def new_run_id(job: str) -> str:
+    """``lenet5-20261121-041512-k3f9a``: the job, the time in UTC, and 25 random bits; also the name on ModelArts."""
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    letters = "abcdefghijkmnpqrstuvwxyz23456789"
+    return f"{job}-{stamp}-{''.join(letters[byte % 32] for byte in os.urandom(5))}"
+
+
+def url(*parts: str) -> str:
+    """The URL of a folder of ours in the bucket; it ends with ``/``, as ModelArts wants folders to."""
+    return f"obs://{BUCKET}/{ROOT}/{'/'.join(parts)}/"
+
+
+def hash_of(manifest: Manifest) -> str:
+    """The name of a tree by its content: 80 bits of its digest."""
+    return manifest.digest[:20]
+
+
+def key_of(folder_url: str) -> str:
+    """The prefix of a folder URL inside its bucket, without the last ``/``."""
+    return folder_url.split("/", 3)[3].rstrip("/")
+
+
+def is_committed(storage: Storage, prefix: str, manifest: Manifest) -> bool:
+    """Whether the whole tree lies at ``prefix`` already: its manifest is written last."""
+    try:
+        with storage.read(f"{prefix}/{MANIFEST_NAME}") as stream:
+            return stream.read() == manifest.to_json()
+    except NotFound:
+        return False
+
+
+def _data(job: Job, options: Options, home: Home) -> Data | None:
+    named = job.spec.data
+    given = options.data if options.data is not None else named
+    if not given:
+        return None
+    if is_remote(given):
+        return Data(given.rstrip("/").rsplit("/", 1)[-1], given if given.endswith("/") else given + "/")
+    from launcher import datasets
+
+    known = [row.name for row in datasets.known()]
+    dataset = next((name for name in (given, named) if name in known), None)
+    if given in known:
+        files = [Entry(file.path, file.size, file.sha256) for file in datasets.get(given).files]
+        official = Manifest(files)
+        return Data(given, url("data", given, hash_of(official)), given, datasets.prepared(given), official)
+    base = Path.cwd() if options.data is not None else job.project
+    path = base / Path(given).expanduser()
+    if not path.is_dir():
+        kind = "a file, not a folder" if path.exists() else "no folder and no known data set"
+        raise UsageError(f"data {given!r} is {kind}", nearest(given, known))
+    if dataset:
+        problems = datasets.check(dataset, path)
+        if problems:
+            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+            raise DataError(f"{given}: {problems[0]}{more}", f"python -m launcher data check {given}")
+    return _folder(path, home, dataset)
+
+
+def _folder(path: Path, home: Home, dataset: str | None) -> Data:
+    from storage.manifest import HashCache, scan
+
+    manifest = scan(path, cache=HashCache(home.hashes) if home.root.is_dir() else None)
+    if not manifest.entries:
+        raise DataError(f"the data folder {path} is empty", f"ls -la {path}")
+    name = dataset or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.resolve().name).strip("-.") or "data"
+    return Data(name, url("data", name, hash_of(manifest)), dataset, path, manifest)
+
+
+def _upload(storage: Storage, code: Manifest, data: Data | None) -> dict[str, int]:
+    counts = {"files": 0, "bytes": 0, "already_there": 0}
+    trees = [(url("code", hash_of(code)), code)]
+    if data and data.manifest:
+        trees.append((data.url, data.manifest))
+    for tree_url, manifest in trees:
+        if is_committed(storage, key_of(tree_url), manifest):
+            counts["already_there"] += len(manifest.entries)
+        else:
+            counts["files"] += len(manifest.entries)
+            counts["bytes"] += manifest.total_bytes
+    return counts

@@ -1,0 +1,100 @@
+"""plan -> stage -> create -> record: the one way in.
+
+What is on disk after each step, so that a ``kill -9`` anywhere leaves the run there once or not at all::
+
+    claim      the run's folder and lock          nothing in the ledger: nobody will ever see it
+    add        ledger: Creating                   killed here: the next command records Abnormal
+    stage      code and data in the bucket        committed by manifests; the next submit goes on from there
+    create     ledger: Pending, driver started    the target answers for the run from here on
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+
+from launcher.errors import ExitCode
+from launcher.ledger import Ledger
+from launcher.plan import Plan, is_committed, key_of
+from launcher.run import Run, now
+from launcher.targets.base import Target
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""``progress(label, total)`` gives a context whose callback counts bytes."""
+
+
+def submit(plan: Plan, target: Target, ledger: Ledger, say: Say, progress: Progress) -> Run:
+    """Carry a plan out; returns when the target has the run. Errors end the run in the ledger, and are raised."""
+    plan = bring_data(plan, say, progress)
+    run = Run(
+        id=plan.run,
+        job=plan.job.spec.name,
+        target=target.name,
+        name=plan.name,
+        phase="Creating",
+        created_at=now(),
+        parameters=dict(plan.parameters),
+        output=plan.output_url,
+        request=plan.request,
+    )
+    with target.claim(run.id):
+        ledger.add(run)
+        try:
+            stage(plan, target, ledger, progress)
+            storage = target.storage()
+            storage.write(f"{key_of(plan.output_url)[: -len('/output')]}/run.json", record(run))
+            target.create(run, ledger)
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt)
+            message = "interrupted before it started" if stopped else f"could not be submitted: {error}"
+            ledger.move(run.id, "Terminated" if stopped else "Failed", ended_at=now(), message=message)
+            raise
+    return ledger.get(run.id)
+
+
+def bring_data(plan: Plan, say: Say, progress: Progress) -> Plan:
+    """Prepare a known data set that is not on this machine yet."""
+    if not plan.data or not plan.data.missing or not plan.data.dataset:
+        return plan
+    from launcher import datasets
+
+    path = datasets.prepare(plan.data.dataset, say=say, progress=progress)
+    return replace(plan, data=replace(plan.data, path=path))
+
+
+def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress) -> None:
+    """Bring code and data into the bucket, each tree once; its manifest, written last, commits it."""
+    storage = target.storage()
+    code, data = plan.snapshot, plan.data
+    trees: list[tuple[str, Path, str, Any, dict[str, bytes]]] = [
+        ("code", code.project, plan.code_url, code.manifest, code.rewritten)
+    ]
+    if data and data.path and data.manifest:
+        trees.append((f"data {data.name}", data.path, data.url, data.manifest, {}))
+    for label, source, url, manifest, content in trees:
+        prefix = key_of(url)
+        if is_committed(storage, prefix, manifest):
+            ledger.note(plan.run, f"{label} already there", url)
+            continue
+        from storage.transfer import upload_tree
+
+        with progress(f"uploading {label}", manifest.total_bytes) as advance:
+            upload_tree(source, storage, prefix, manifest, content=content, progress=advance)
+        ledger.note(plan.run, f"{label} uploaded", url)
+
+
+def record(run: Run) -> bytes:
+    """``run.json``: what another machine needs to find and show the run."""
+    return json.dumps({**run.to_json(), "request": run.request}, indent=2, ensure_ascii=False).encode()
+
+
+def exit_code_of(run: Run) -> ExitCode:
+    """What ``submit``, ``wait`` and ``logs -f`` tell the shell about an ended run."""
+    codes = {"Completed": ExitCode.OK, "Terminated": ExitCode.STOPPED, "Terminating": ExitCode.STOPPED}
+    return codes.get(run.phase, ExitCode.RUN_FAILED)

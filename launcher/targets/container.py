@@ -1,0 +1,164 @@
+"""One worker of a local run: the folders, arguments and environment that ModelArts gives a job, and its process.
+
+The names and values follow ModelArts' documents for the v2 training service; where the real container has
+``/home/ma-user`` and ``/cache``, a local run has the same tree under its own folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from launcher.paths import RunPaths
+
+PASSED_ON = (
+    "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
+    "VIRTUAL_ENV", "CUDA_VISIBLE_DEVICES", "CUDA_HOME",
+)  # fmt: skip
+PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "ONEDNN_", "DNNL_", "MS_", "GLOG_", "ASCEND_", "HCCL_")
+"""What a job sees of the user's environment. No key of theirs is among it, and little that the cloud would not have."""
+
+
+class Worker:
+    """One worker and its process."""
+
+    def __init__(self, index: int, paths: RunPaths, request: dict[str, Any]) -> None:
+        self.index, self.request = index, request
+        self.paths = paths.worker(index)
+        self.log = paths.log(index)
+        self.pid_file = paths.root / f"worker-{index}.pid"
+        self.code_dir = self.paths.job_dir / request["code_url"].rstrip("/").rsplit("/", 1)[-1]
+        self.process: subprocess.Popen[bytes] | None = None
+        self.ended = False
+
+    def input_folders(self) -> Iterator[tuple[dict[str, Any], Path]]:
+        """Each input channel with its folder: ``inputs/data_url_0``."""
+        for index, channel in enumerate(self.request["inputs"]):
+            yield channel, self.paths.inputs / f"{channel['name']}_{index}"
+
+    def output_folders(self) -> Iterator[tuple[dict[str, Any], Path]]:
+        """Each output channel with its folder: ``outputs/train_url_0``."""
+        for index, channel in enumerate(self.request["outputs"]):
+            yield channel, self.paths.outputs / f"{channel['name']}_{index}"
+
+    def start(self, job_lock: int, buckets: Path) -> None:
+        """Start the boot file in a session of its own.
+
+        The shell writes the process's id down before it becomes the job, so that the id is on disk before the job can
+        do anything; ``job_lock`` is inherited, and tells whether anything of the job is left.
+        """
+        for _, folder in self.output_folders():
+            folder.mkdir(parents=True, exist_ok=True)
+        boot = str(self.code_dir / self.request["boot_file"])
+        command = [self.request["python"], boot, *self._arguments()]
+        wrapper = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.pid_file), *command]
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                wrapper,
+                cwd=self.code_dir,
+                env=self._environment(buckets),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[job_lock],
+            )
+
+    def poll(self) -> int | None:
+        """The exit code as a shell tells it (128 + n for signal n); None while the worker runs."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        if not self.ended:
+            self.ended = True
+            stop_group(self.process.pid, signal.SIGKILL)  # what the job left running goes with its container
+        code = self.process.returncode
+        return 128 - code if code < 0 else code
+
+    def terminate(self) -> None:
+        """SIGTERM to the worker's whole group."""
+        if self.process is not None and self.process.poll() is None:
+            stop_group(self.process.pid, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL to the worker's whole group, and wait for it."""
+        if self.process is not None and not self.ended:
+            stop_group(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.ended = True
+
+    def clean(self, keep_outputs: bool) -> None:
+        """Remove the copies that lie in the bucket too; what the job wrote elsewhere stays."""
+        shutil.rmtree(self.paths.inputs, ignore_errors=True)
+        if not keep_outputs:
+            shutil.rmtree(self.paths.outputs, ignore_errors=True)
+
+    def _channels(self) -> dict[str, str]:
+        """Channel name -> what the script is given: a folder (new contract) or an s3:// URL (old contract)."""
+        if self.request["contract"] == "old":
+            channels = [*self.request["inputs"], *self.request["outputs"]]
+            return {c["name"]: "s3://" + c["url"].split("://", 1)[1] for c in channels}
+        return {c["name"]: f"{folder}/" for c, folder in [*self.input_folders(), *self.output_folders()]}
+
+    def _arguments(self) -> list[str]:
+        parameters = [f"--{p['name']}={p['value']}" for p in self.request["parameters"]]
+        given = self._channels()
+        channels = [*self.request["inputs"], *self.request["outputs"]]
+        urls = [f"--{c['name']}={given[c['name']]}" for c in channels if c["access"] == "parameter"]
+        return [*parameters, *urls, *self.request["arguments"]]
+
+    def _environment(self, buckets: Path) -> dict[str, str]:
+        passed = {k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith(PASSED_ON_PREFIXES)}
+        nodes, index, run = self.request["nodes"], self.index, self.request["run"]
+        hosts = ",".join(["127.0.0.1"] * nodes)
+        inputs = [
+            {"name": c["name"], "local_dir": str(f), "remote": {"obs": {"obs_url": c["url"]}}}
+            for c, f in self.input_folders()
+        ]
+        outputs = [
+            {"name": c["name"], "local_dir": str(f), "remote": {"obs": {"obs_url": c["url"]}}}
+            for c, f in self.output_folders()
+        ]
+        platform = {
+            "MA_HOME": str(self.paths.home),
+            "MA_MOUNT_PATH": str(self.paths.mount),
+            "MA_JOB_DIR": str(self.paths.job_dir),
+            "MA_LOG_DIR": str(self.paths.log),
+            "MA_SCRIPT_INTERPRETER": self.request["python"],
+            "MA_CURRENT_IP": "127.0.0.1",
+            "MA_NUM_HOSTS": str(nodes),
+            "MA_NUM_GPUS": "0",
+            "MA_TASK_NAME": "worker",
+            "MA_VJ_NAME": f"ma-job-{run}",
+            "MA_CURRENT_INSTANCE_NAME": f"ma-job-{run}-worker-{index}",
+            "MA_INPUTS": json.dumps({"inputs": inputs}),
+            "MA_OUTPUTS": json.dumps({"outputs": outputs}),
+            "VC_TASK_INDEX": str(index),
+            "VC_WORKER_NUM": str(nodes),
+            "VC_WORKER_HOSTS": hosts,
+            "RANK_ID": str(index),
+            "RANK_SIZE": str(nodes),
+            "DEVICE_ID": "0",
+            "ASCEND_DEVICE_ID": "0",
+            "JOB_ID": run,
+            "LAUNCHER_BUCKETS": str(buckets),
+            "LAUNCHER_CACHE": str(self.paths.cache),
+            "PYTHONPATH": str(self.code_dir),
+            "PYTHONUNBUFFERED": "1",
+        }
+        channels = [*self.request["inputs"], *self.request["outputs"]]
+        given = self._channels()
+        by_variable = {c["name"]: given[c["name"]] for c in channels if c["access"] == "env"}
+        return {**passed, **platform, **by_variable, **self.request["environment"]}
+
+
+def stop_group(group: int, signal_number: int) -> None:
+    """Send a signal to a process group that may be gone already."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal_number)

@@ -1,0 +1,56 @@
+"""The supervisor's process, started early: it loads its modules while the launcher is still making the plan.
+
+It waits at a socket for the run, and for the run's lock; when the socket closes with nothing said, it ends. This module
+is small because it is the first that a submit loads.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+IMPORT_PATH = str(Path(__file__).resolve().parent.parent.parent)
+"""Where the supervisor finds ``launcher`` and ``storage``: where this process did."""
+
+
+class Driver:
+    """A supervisor that waits for its run."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "launcher.targets.supervisor", str(theirs.fileno())]
+            subprocess.run(  # the shell puts it into the background and is gone: nobody waits for it
+                ["/bin/sh", "-c", '"$@" &', "driver", *command],
+                env={**os.environ, "PYTHONPATH": IMPORT_PATH},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=[theirs.fileno()],
+                check=True,
+            )
+
+    def close(self) -> None:
+        """Let the process go: there is no run for it."""
+        self._socket.close()
+
+    def drive(self, home: Path, run_id: str, lock: int) -> None:
+        """Hand the run over, and its lock with it: there is no moment at which neither process holds it."""
+        with self._socket:
+            socket.send_fds(self._socket, [json.dumps([str(home), run_id]).encode()], [lock])
+
+
+def told(descriptor: int) -> tuple[Path, str] | None:
+    """The supervisor's side: the home and the run, once they are known; the lock stays open in this process."""
+    with socket.socket(fileno=descriptor) as launcher:
+        message, locks, _, _ = socket.recv_fds(launcher, 1 << 16, 1)
+    if not message or not locks:
+        return None
+    home, run_id = json.loads(message)
+    return Path(home), run_id

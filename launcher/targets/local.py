@@ -1,0 +1,240 @@
+"""The local target: the same way round, on this machine, with buckets that are folders.
+
+A run is driven by a process of its own (``supervisor``), found again by two file locks, so neither a killed launcher
+nor a killed supervisor leaves a run that nobody answers for::
+
+    lock          job.lock      who is there                 what refresh does
+    held          any           launcher or supervisor       reads the ledger
+    free          held          the job alone                kills the job, records Abnormal
+    free          free          nobody                       records Abnormal (Terminated if a stop was asked)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launcher.errors import DataError, PreflightError
+from launcher.paths import BUCKET, Home
+from launcher.run import Run, now
+from launcher.targets.base import LogChunk, Target
+from launcher.targets.driver import Driver
+from storage.base import Storage
+from storage.filesystem import FileSystemStorage
+
+if TYPE_CHECKING:
+    from launcher.jobs import Job
+    from launcher.ledger import Ledger
+    from launcher.plan import Plan
+
+BALLAST_BYTES = 256 << 10
+CHUNK_BYTES = 1 << 20
+
+
+class LocalTarget(Target):
+    """Runs on this machine (Linux or macOS); storage is ``.launcher/buckets``."""
+
+    name = "local"
+    poll_seconds = (0.005, 0.25)
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._locks: dict[str, int] = {}
+        self.driver: Driver | None = None
+
+    def close(self) -> None:
+        if self.driver:
+            self.driver.close()
+
+    def preflight(self, job: Job, python: str, data_url: str | None) -> None:
+        if os.name != "posix":
+            raise PreflightError("the local target needs Linux or macOS", "run it inside WSL")
+        if python and not shutil.which(python):
+            raise PreflightError(f"{python!r} is no program", "pass --python PATH of an interpreter")
+        missing = _missing_modules(job.spec.requires, python)
+        if missing:
+            raise PreflightError(
+                f"{python or sys.executable} has no module {missing[0]!r}, which job {job.spec.name!r} needs",
+                f"{python or sys.executable} -m pip install {missing[0]}",
+            )
+        if data_url and not data_url.startswith(f"obs://{BUCKET}/launcher/data/"):
+            from storage import locate
+
+            storage, prefix = locate(data_url, buckets=str(self.home.buckets))
+            if next(iter(storage.list(prefix)), None) is None:
+                raise DataError(
+                    f"there is nothing at {data_url} among the local buckets",
+                    "pass --data FOLDER; the local target cannot see the cloud's buckets",
+                )
+
+    def storage(self) -> Storage:
+        return FileSystemStorage(self.home.buckets / BUCKET, BUCKET)
+
+    def request(self, plan: Plan) -> dict[str, Any]:
+        from launcher.spec import as_text
+
+        spec = plan.job.spec
+        access = _script_access(plan) if plan.job.script else {}
+        inputs = [("data_url", plan.data.url)] if plan.data else []
+        inputs += [("resume_url", plan.options.resume)] if plan.options.resume else []
+        return {
+            "run": plan.run,
+            "contract": spec.contract,
+            "code_url": plan.code_url,
+            "boot_file": spec.boot_file,
+            "python": plan.options.python or sys.executable,
+            "parameters": [{"name": k, "value": as_text(v)} for k, v in plan.parameters.items()],
+            "arguments": list(plan.options.arguments),
+            "environment": dict(spec.environment),
+            "inputs": [{"name": n, "url": u, "access": access.get(n, "parameter")} for n, u in inputs],
+            "outputs": [{"name": "train_url", "url": plan.output_url, "access": access.get("train_url", "parameter")}],
+            "output_url": plan.output_url,
+            "log_url": plan.log_url,
+            "nodes": spec.resources.nodes,
+            "time_limit_seconds": spec.time_limit_seconds,
+        }
+
+    @contextlib.contextmanager
+    def claim(self, run_id: str) -> Iterator[None]:
+        paths = self.home.run(run_id)
+        paths.logs.mkdir(parents=True)
+        self._locks[run_id] = descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
+        _try_lock(descriptor)
+        paths.control.write_text("run \n")
+        with open(paths.ballast, "wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, BALLAST_BYTES) if hasattr(os, "posix_fallocate") else None
+        try:
+            yield
+        finally:
+            os.close(self._locks.pop(run_id))
+
+    def create(self, run: Run, ledger: Ledger) -> None:
+        paths = self.home.run(run.id)
+        paths.request.write_text(json.dumps(run.request, indent=2), "utf-8")
+        lock = self._locks[run.id]
+        if not ledger.move(run.id, "Pending", since=("Creating",)):
+            ledger.move(run.id, "Terminated", ended_at=now(), message="stopped before it started")
+            return
+        driver, self.driver = self.driver or Driver(), None
+        driver.drive(self.home.root, run.id, lock)
+
+    def refresh(self, run: Run, ledger: Ledger) -> Run:
+        if run.final or self._held(self.home.run(run.id).lock):
+            return ledger.get(run.id)
+        run = ledger.get(run.id)  # its driver may have written the end since
+        if not run.final:
+            self._settle(run, ledger)
+        return ledger.get(run.id)
+
+    def workers(self, run: Run) -> int:
+        return int(run.request.get("nodes", 1))
+
+    def read_log(self, run: Run, worker: int, cursor: int) -> LogChunk:
+        try:
+            with open(self.home.run(run.id).log(worker), "rb") as stream:
+                stream.seek(cursor)
+                data = stream.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            data = b""
+        return LogChunk(data, cursor + len(data))
+
+    def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
+        ledger.move(run.id, "Terminating", since=("Creating", "Pending", "Running"))
+        with contextlib.suppress(FileNotFoundError), open(self.home.run(run.id).control, "r+b") as control:
+            control.write(b"kill\n" if now else b"stop\n")
+
+    def pull(self, run: Run, destination: Path, progress: Any = None) -> Sequence[str]:
+        from storage import locate
+        from storage.transfer import download_tree, sync_tree
+
+        storage, prefix = locate(run.output, buckets=str(self.home.buckets))
+        left = self.home.run(run.id).worker(0).outputs / "train_url_0"
+        if run.final and left.is_dir():  # the end could not copy it out: the disk was full, say
+            sync_tree(left, storage, prefix, {})
+        prefix = prefix.rstrip("/")
+        files = sorted(info.key[len(prefix) + 1 :] for info in storage.list(prefix + "/"))
+        if files:
+            download_tree(storage, prefix, destination, progress=progress)
+        return files
+
+    def delete(self, run: Run, keep_output: bool) -> None:
+        shutil.rmtree(self.home.run(run.id).root, ignore_errors=True)
+        if not keep_output:
+            storage = self.storage()
+            storage.delete([info.key for info in storage.list(f"launcher/runs/{run.id}/")])
+            shutil.rmtree(self.home.outputs / run.id, ignore_errors=True)
+
+    def _held(self, lock: Path) -> bool:
+        try:
+            descriptor = os.open(lock, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            return not _try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _settle(self, run: Run, ledger: Ledger) -> None:
+        """Its driver was killed: end what is left of the job, and write down how the run ended."""
+        paths = self.home.run(run.id)
+        deadline = time.monotonic() + 5
+        while self._held(paths.job_lock) and time.monotonic() < deadline:
+            for pid_file in paths.root.glob("worker-*.pid"):
+                text = pid_file.read_text().strip()
+                if text.isdigit():
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.killpg(int(text), signal.SIGKILL)
+            time.sleep(0.02)
+        if run.phase == "Terminating":
+            ledger.move(run.id, "Terminated", ended_at=now(), message="stopped")
+            return
+        who = (
+            "the launcher was killed before the run started" if run.phase == "Creating" else "its supervisor was killed"
+        )
+        ledger.move(run.id, "Abnormal", ended_at=now(), message=who)
+
+
+def _try_lock(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _missing_modules(modules: Sequence[str], python: str) -> list[str]:
+    if not modules:
+        return []
+    if not python or os.path.realpath(python) == os.path.realpath(sys.executable):
+        return [module for module in modules if importlib.util.find_spec(module) is None]
+    code = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
+    try:
+        answer = subprocess.run([python, "-c", code, *modules], capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise PreflightError(f"{python} is no working Python: {error}", "pass --python PATH") from None
+    return answer.stdout.split()
+
+
+def _script_access(plan: Plan) -> dict[str, str]:
+    """How an unadapted script is told its folders: as an argument if it knows the name, else as a variable."""
+    import re
+
+    source = plan.job.boot_file.read_text("utf-8", "replace")
+    takes_any = "parse_known_args(" in source
+    access = {}
+    for name in ("data_url", "train_url", "resume_url"):
+        declared = re.search(rf"""["'](?:--)?{name}["']""", re.sub(rf"""environ[^\n]*?["']{name}["']""", "", source))
+        access[name] = "parameter" if takes_any or declared else "env"
+    return access

@@ -1,0 +1,242 @@
+"""The process that drives one local run, as ModelArts' agent does in its container.
+
+Started by ``driver.Driver`` in a session of its own, so that it outlives the launcher. It stages code and inputs
+in, starts the workers, copies outputs and logs to the bucket every 30 s and at the end, enforces the time limit, and
+writes the end into the ledger. It holds the run's lock all its life: when the lock is free, there is no supervisor, and
+``LocalTarget.refresh`` settles what it left.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from launcher.errors import LauncherError
+from launcher.ledger import Ledger
+from launcher.paths import Home, RunPaths
+from launcher.run import now
+from launcher.targets import driver
+from launcher.targets.container import Worker
+from storage import locate
+from storage.errors import NotFound, StorageError
+from storage.transfer import download_tree, sync_tree
+
+COPY_OUT_SECONDS = 30.0
+"""How often ModelArts uploads outputs."""
+GRACE_SECONDS = 15.0
+"""What a job has between SIGTERM and SIGKILL; ModelArts' launcher gives about as much."""
+LOOK_SECONDS = 0.1
+"""How often a stop request is looked for; a worker's end is noticed at once."""
+
+
+class Supervisor:
+    """One run from Pending to its end."""
+
+    def __init__(self, home: Home, run_id: str) -> None:
+        self.home, self.run_id = home, run_id
+        self.paths = home.run(run_id)
+        self.ledger = Ledger(home, create=True)
+        self.request: dict[str, Any] = json.loads(self.paths.request.read_text("utf-8"))
+        self.workers: list[Worker] = []
+        self.exit_code: int | None = None
+        self.message = ""
+        self.stopping = ""
+        self._seen: list[dict[str, tuple[int, int]]] = []
+        self._wakeup, wakeup_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGTERM, lambda *_: self._ask_stop("stopped by a signal to its supervisor"))
+        for ignored in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(ignored, signal.SIG_IGN)
+
+    def drive(self) -> None:
+        """The whole life of the run; whatever happens, its end is written down."""
+        try:
+            self._stage_in()
+            if self.ledger.move(self.run_id, "Running", since=("Pending",), started_at=now()):
+                self._work()
+            phase = self._phase()
+        except (StorageError, LauncherError, OSError) as error:
+            phase, self.message = "Failed", f"could not be started: {error}"
+        except Exception as error:
+            traceback.print_exc()
+            phase, self.message = "Failed", f"the supervisor failed: {error!r}; see {self.paths.supervisor_log}"
+        finally:
+            for worker in self.workers:
+                worker.kill()
+        self._finish(phase)
+
+    def _stage_in(self) -> None:
+        for index in range(self.request["nodes"]):
+            worker = Worker(index, self.paths, self.request)
+            worker.paths.create()
+            code, prefix = locate(self.request["code_url"], buckets=str(self.home.buckets))
+            download_tree(code, prefix, worker.code_dir)
+            if self.request["contract"] == "new":
+                for channel, folder in worker.input_folders():
+                    source, prefix = locate(channel["url"], buckets=str(self.home.buckets))
+                    download_tree(source, prefix, folder)
+            self.workers.append(worker)
+            self._seen.append({})
+
+    def _work(self) -> None:
+        lock = os.open(self.paths.job_lock, os.O_RDWR | os.O_CREAT, 0o644)
+        _flock(lock)
+        for worker in self.workers:
+            worker.start(lock, self.home.buckets)
+        os.close(lock)  # from here on it is held by the job alone
+        ended = threading.Event()
+        copier = threading.Thread(target=self._copy_out_regularly, args=(ended,), daemon=True)
+        copier.start()
+        try:
+            self._watch()
+        finally:
+            ended.set()
+            copier.join()
+
+    def _watch(self) -> None:
+        """Until no worker is left: look for their ends, a stop request, the time limit, the end of the grace."""
+        limit = time.monotonic() + self.request["time_limit_seconds"]
+        kill_at = float("inf")
+        while True:
+            for worker in self.workers:
+                code = worker.poll()
+                if code and self.exit_code in (None, 0):
+                    self.exit_code = code
+                    if len(self.workers) > 1 and not self.stopping:
+                        self.message = f"worker-{worker.index} ended with {code}, so the others were ended"
+            if all(worker.ended for worker in self.workers):
+                self.exit_code = self.exit_code or 0
+                return
+            asked = _control(self.paths)
+            if time.monotonic() > limit:
+                self._ask_stop(f"the time limit of {self.request['time_limit_seconds']} s was reached")
+            elif asked != "run":
+                self._ask_stop("stopped")
+            if kill_at == float("inf") and (self.stopping or self.exit_code):
+                kill_at = time.monotonic() + GRACE_SECONDS
+                for worker in self.workers:
+                    worker.terminate()
+            if asked == "kill" or time.monotonic() > kill_at:
+                for worker in self.workers:
+                    worker.kill()
+            select.select([self._wakeup], [], [], LOOK_SECONDS)
+            _drain(self._wakeup)
+
+    def _ask_stop(self, reason: str) -> None:
+        if not self.stopping:
+            self.stopping = reason
+            self.ledger.move(self.run_id, "Terminating", since=("Pending", "Running"))
+
+    def _phase(self) -> str:
+        if self.stopping or self.exit_code is None:
+            self.message = self.stopping or "stopped before it started"
+            return "Terminated"
+        if self.exit_code:
+            code = self.exit_code
+            named = f" ({signal.Signals(code - 128).name})" if 128 < code < 160 else ""
+            self.message = self.message or f"the job ended with exit code {code}{named}"
+            return "Failed"
+        return "Completed"
+
+    def _finish(self, phase: str) -> None:
+        self.paths.ballast.unlink(missing_ok=True)
+        lost = self._copy_out()
+        if lost and phase == "Completed":
+            phase, self.message = "Failed", f"the job ended with 0, but its output did not reach the bucket: {lost}"
+        for worker in self.workers:
+            worker.clean(keep_outputs=bool(lost))
+        columns = {"exit_code": self.exit_code, "message": self.message, "ended_at": now(), **self._results()}
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self.ledger.move(self.run_id, phase, **columns)
+                break
+            except LauncherError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def _copy_out_regularly(self, ended: threading.Event) -> None:
+        while not ended.wait(COPY_OUT_SECONDS):
+            self._copy_out()
+
+    def _copy_out(self) -> str:
+        """Outputs and logs to the bucket; what went wrong, or an empty string."""
+        wrong = ""
+        try:
+            if self.request["contract"] == "new":
+                for worker, seen in zip(self.workers, self._seen, strict=True):
+                    for channel, folder in worker.output_folders():
+                        target, prefix = locate(channel["url"], buckets=str(self.home.buckets))
+                        sync_tree(folder, target, prefix, seen)
+        except (StorageError, OSError) as error:
+            wrong = str(error)
+            print(f"{now()} copying outputs: {error}", file=sys.stderr, flush=True)
+        try:
+            target, prefix = locate(self.request["log_url"], buckets=str(self.home.buckets))
+            sync_tree(self.paths.logs, target, prefix, {})
+        except (StorageError, OSError) as error:
+            print(f"{now()} copying logs: {error}", file=sys.stderr, flush=True)
+        return wrong
+
+    def _results(self) -> dict[str, Any]:
+        """``metrics``: the last line of metrics.jsonl; ``result``: result.json; None where the job wrote none."""
+        output, prefix = locate(self.request["output_url"], buckets=str(self.home.buckets))
+        found = {}
+        for column, name in (("metrics", "metrics.jsonl"), ("result", "result.json")):
+            try:
+                with output.read(f"{prefix}/{name}") as stream:
+                    lines = stream.read().strip()
+            except (NotFound, StorageError, OSError):
+                continue
+            text = lines.splitlines()[-1] if column == "metrics" and lines else lines
+            try:
+                value = json.loads(text, parse_constant=lambda _: None)
+            except ValueError:
+                continue
+            if isinstance(value, dict):
+                found[column] = value
+        return found
+
+
+def main(arguments: list[str]) -> None:
+    """Entry of the supervisor's process: wait to be told the run, and drive it."""
+    told = driver.told(int(arguments[0]))
+    if told:
+        root, run_id = told
+        home = Home(root.parent, root)
+        log = os.open(home.run(run_id).supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        Supervisor(home, run_id).drive()
+
+
+def _control(paths: RunPaths) -> str:
+    """``run``, ``stop`` or ``kill``: what was last asked of this run."""
+    return paths.control.read_bytes()[:4].decode("ascii").strip()
+
+
+def _drain(descriptor: int) -> None:
+    try:
+        while os.read(descriptor, 4096):
+            pass
+    except BlockingIOError:
+        pass
+
+
+def _flock(descriptor: int) -> None:
+    import fcntl
+
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,376 @@
+"""Runs on the local target, all the way round: bucket, supervisor, log, output, ledger, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from launcher.ledger import Ledger
+from launcher.paths import Home
+
+WRITES_OUTPUT = """
+import argparse, json, os, pathlib
+parser = argparse.ArgumentParser()
+parser.add_argument("--data_url"); parser.add_argument("--train_url"); parser.add_argument("--epochs", type=int)
+args, unknown = parser.parse_known_args()
+print("epochs", args.epochs, "unknown", unknown)
+out = pathlib.Path(args.train_url)
+(out / "model.bin").write_bytes(b"weights")
+(out / "result.json").write_text(json.dumps({"accuracy": 0.5, "loss": float("nan")}))
+(out / "metrics.jsonl").write_text('{"epoch": 1}\\n{"epoch": 2}\\n')
+"""
+
+
+def last(project) -> dict:
+    """The newest run, as the ledger has it."""
+    with Ledger(Home(project.root)) as ledger:
+        return ledger.find("@last").to_json()
+
+
+def wait_until(condition, timeout=30):
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def test_a_run_goes_all_the_way_round(project, cli):
+    project.job("tiny", WRITES_OUTPUT, parameters={"epochs": 2})
+    answer = cli("submit", "tiny", "--set", "epochs=5")
+    assert answer.code == 0, answer
+    assert answer.out == "epochs 5 unknown []\n"
+    run = last(project)
+    assert run["phase"] == "Completed" and run["exit_code"] == 0
+    assert run["parameters"] == {"epochs": 5}
+    assert run["result"] == {"accuracy": 0.5, "loss": None}
+    assert run["metrics"] == {"epoch": 2}
+    assert run["output"] == f"obs://local/launcher/runs/{run['id']}/output/"
+    home = project.home
+    assert (home / "outputs" / run["id"] / "model.bin").read_bytes() == b"weights"
+    bucket = home / "buckets" / "local" / "launcher" / "runs" / run["id"]
+    assert (bucket / "output" / "model.bin").read_bytes() == b"weights"
+    assert (bucket / "log" / f"modelarts-job-{run['id']}-worker-0.log").read_bytes() == answer.out.encode()
+    assert json.loads((bucket / "run.json").read_text())["id"] == run["id"]
+
+
+def test_json_prints_the_run_and_nothing_else(project, cli):
+    project.job("tiny", "print('hello')\n")
+    answer = cli("submit", "tiny", "--json")
+    keys = "id job target name phase exit_code created_at started_at ended_at parameters metrics result output"
+    assert set(keys.split()) <= set(answer.json)
+    assert answer.json["phase"] == "Completed"
+    assert "hello" in answer.err
+    listed = cli("runs", "--json").json
+    assert [run["id"] for run in listed] == [answer.json["id"]]
+
+
+@pytest.mark.parametrize(
+    ("script", "code", "phase", "shell"),
+    [
+        ("raise SystemExit(7)", 7, "Failed", 100),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137, "Failed", 100),
+        ("import os; os.abort()", 134, "Failed", 100),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143, "Failed", 100),
+        ("1 / 0", 1, "Failed", 100),
+        ("raise SystemExit(255)", 255, "Failed", 100),
+        ("pass", 0, "Completed", 0),
+    ],
+)
+def test_the_end_is_told_as_it_was(script, code, phase, shell, project, cli):
+    project.job("tiny", script)
+    answer = cli("submit", "tiny")
+    assert answer.code == shell
+    assert (last(project)["exit_code"], last(project)["phase"]) == (code, phase)
+    if code:
+        assert f"exit code {code}" in answer.err
+    assert cli("wait", "@last").code == shell
+    assert cli("logs", "-f", "@last").code == shell
+    assert cli("logs", "@last").code == 0
+
+
+def test_both_contracts_give_the_same_output(project, cli):
+    script = """
+import argparse, os, sys
+sys.path.insert(0, {house!r})
+from storage import locate
+parser = argparse.ArgumentParser()
+parser.add_argument("--data_url"); parser.add_argument("--train_url")
+args, _ = parser.parse_known_args()
+print(args.data_url.split("/")[0])
+source, prefix = locate(args.data_url)
+with source.read((prefix.rstrip("/") + "/digits.txt").lstrip("/")) as stream:
+    text = stream.read()
+target, prefix = locate(args.train_url)
+target.write((prefix.rstrip("/") + "/copy.txt").lstrip("/"), text * 2)
+""".format(house=str(Path(__file__).resolve().parents[2]))
+    project.job("tiny", script)
+    (project.root / "data").mkdir()
+    (project.root / "data" / "digits.txt").write_text("123")
+    outputs = []
+    for contract, head in (("old", "s3:"), ("new", "")):
+        answer = cli("submit", "tiny", "--data", "data", "--contract", contract)
+        assert answer.code == 0, answer
+        assert answer.out.strip() == head
+        outputs.append((project.home / "outputs" / last(project)["id"] / "copy.txt").read_text())
+    assert outputs == ["123123", "123123"]
+
+
+def test_code_and_data_are_sent_once(project, cli):
+    project.job("tiny", "print(1)\n")
+    (project.root / "data").mkdir()
+    (project.root / "data" / "x").write_bytes(b"x" * 1000)
+    first = cli("submit", "tiny", "--data", "data", "--dry-run", "--json").json
+    assert first["upload"]["files"] == 3 and first["upload"]["already_there"] == 0
+    assert cli("submit", "tiny", "--data", "data").code == 0
+    second = cli("submit", "tiny", "--data", "data", "--dry-run", "--json").json
+    assert second["upload"] == {"files": 0, "bytes": 0, "already_there": 3}
+    code = next((project.home / "buckets/local/launcher/code").iterdir())
+    stamps = {path: path.stat().st_mtime_ns for path in code.rglob("*")}
+    assert cli("submit", "tiny", "--data", "data").code == 0
+    assert {path: path.stat().st_mtime_ns for path in code.rglob("*")} == stamps
+
+
+def test_a_dry_run_writes_nothing(project, cli):
+    project.job("tiny", "print(1)\n")
+    before = sorted(project.root.rglob("*"))
+    assert cli("submit", "tiny", "--dry-run").code == 0
+    plan = cli("submit", "tiny", "--dry-run", "--json").json
+    assert {"run", "code", "data", "request", "upload"} <= set(plan)
+    assert {"hash", "files"} <= set(plan["code"])
+    assert set(plan["code"]["files"][0]) == {"path", "size", "rule"}
+    assert sorted(project.root.rglob("*")) == before
+
+
+def test_the_environment_is_the_platforms(project, cli, monkeypatch):
+    monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "not-for-jobs")
+    monkeypatch.setenv("OBS_SECRET_ACCESS_KEY", "not-for-jobs")
+    script = "import json, os; print(json.dumps(dict(os.environ, CWD=os.getcwd())))"
+    project.job("tiny", script, environment={"COLOUR": "红 blue"})
+    environment = json.loads(cli("submit", "tiny", "--env", "SHAPE=round").out)
+    assert environment["COLOUR"] == "红 blue" and environment["SHAPE"] == "round"
+    assert "not-for-jobs" not in environment.values()
+    for name in ("MA_HOME", "MA_JOB_DIR", "MA_MOUNT_PATH", "MA_LOG_DIR", "MA_CURRENT_IP", "MA_VJ_NAME", "DEVICE_ID"):
+        assert environment[name], name
+    assert (environment["MA_NUM_HOSTS"], environment["VC_TASK_INDEX"], environment["VC_WORKER_NUM"]) == ("1", "0", "1")
+    assert environment["MA_MOUNT_PATH"] == environment["MA_HOME"] + "/modelarts"
+    assert environment["CWD"].startswith(environment["MA_JOB_DIR"])
+    assert json.loads(environment["MA_OUTPUTS"])["outputs"][0]["local_dir"].endswith("/outputs/train_url_0")
+
+
+def test_several_nodes(project, cli):
+    script = """
+import os, sys
+print("node", os.environ["VC_TASK_INDEX"], "of", os.environ["VC_WORKER_NUM"], os.environ["RANK_ID"], os.environ["RANK_SIZE"])
+sys.stdout.write("no line end")
+"""
+    project.job("tiny", script, resources={"nodes": 3})
+    answer = cli("submit", "tiny")
+    assert answer.code == 0
+    expected = [f"[worker-{i}] node {i} of 3 {i} 3" for i in range(3)] + [f"[worker-{i}] no line end" for i in range(3)]
+    assert sorted(answer.out.splitlines()) == sorted(expected)
+
+
+def test_one_failing_node_ends_the_run(project, cli):
+    script = """
+import os, time
+if os.environ["VC_TASK_INDEX"] == "1":
+    raise SystemExit(9)
+time.sleep(600)
+"""
+    project.job("tiny", script, resources={"nodes": 3})
+    answer = cli("submit", "tiny")
+    assert answer.code == 100
+    assert last(project)["exit_code"] == 9
+    assert "worker-1" in last(project)["message"]
+
+
+def test_the_time_limit_stops_a_run(project, cli):
+    project.job("tiny", "import time; time.sleep(600)", time_limit="1s")
+    answer = cli("submit", "tiny")
+    assert answer.code == 103
+    assert last(project)["phase"] == "Terminated"
+    assert "time limit" in answer.err
+
+
+def test_detach_prints_the_id_alone(project, cli):
+    project.job("tiny", "import time; time.sleep(0.2); print('later')")
+    answer = cli("submit", "tiny", "--detach")
+    run = answer.out.strip()
+    assert answer.code == 0 and answer.out == run + "\n"
+    assert cli("wait", run, "--timeout", "0").code == 101
+    assert cli("wait", run).code == 0
+    assert cli("logs", run[:-1]).out == "later\n"
+
+
+def test_stop_lets_the_job_end_itself(project, cli):
+    script = """
+import signal, sys, time
+def end(*_):
+    print("saving"); sys.exit(143)
+signal.signal(signal.SIGTERM, end)
+print("ready")
+time.sleep(600)
+"""
+    project.job("tiny", script)
+    run = cli("submit", "tiny", "--detach").out.strip()
+    wait_until(lambda: "ready" in cli("logs", run).out)
+    assert cli("delete", "--yes", run).code == 1
+    assert cli("stop", run).code == 0
+    assert last(project)["phase"] == "Terminated" and last(project)["exit_code"] == 143
+    assert cli("logs", run).out == "ready\nsaving\n"
+    assert cli("wait", run).code == 103
+    assert cli("stop", run).code == 0, "stopping what has ended changes nothing"
+
+
+def test_stop_now_kills_what_never_reads_sigterm(project, cli):
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)"
+    project.job("tiny", script)
+    run = cli("submit", "tiny", "--detach").out.strip()
+    wait_until(lambda: "deaf" in cli("logs", run).out)
+    assert cli("stop", "--now", run).code == 0
+    assert last(project)["exit_code"] == 137
+
+
+@pytest.mark.slow
+def test_a_deaf_job_is_killed_after_the_grace(project, cli):
+    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)"
+    project.job("tiny", script)
+    run = cli("submit", "tiny", "--detach").out.strip()
+    wait_until(lambda: "deaf" in cli("logs", run).out)
+    assert cli("stop", run).code == 0
+    assert (last(project)["phase"], last(project)["exit_code"]) == ("Terminated", 137)
+
+
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_stops_a_local_run(presses, project, launch):
+    polite = "def end(*_):\n    print('bye'); sys.exit(143)\nsignal.signal(signal.SIGTERM, end)\n"
+    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    script = "import signal, sys, time\n" + (polite if presses == 1 else deaf) + "print('ready')\ntime.sleep(600)\n"
+    project.job("tiny", script)
+    house = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "launcher", "submit", "tiny"],
+        env={**os.environ, "PYTHONPATH": house},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert "target local" in process.stderr.readline()
+    assert "stopping" in process.stderr.readline()
+    if presses == 2:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ("bye\n" if presses == 1 else "")
+    assert last(project)["phase"] == "Terminated"
+
+
+def test_bytes_that_are_not_utf8_pass_unchanged(project, launch):
+    project.job("tiny", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 3)")
+    house = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-m", "launcher", "submit", "tiny"],
+        env={**os.environ, "PYTHONPATH": house},
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.stdout == bytes(range(256)) * 3
+
+
+def test_a_hundred_megabytes_of_log(project, tmp_path):
+    script = "import sys\nfor i in range(1600):\n    sys.stdout.write(''.join(f'{i:08}-{j:06}\\n' for j in range(4096)))\n"
+    project.job("tiny", script)
+    house = str(Path(__file__).resolve().parents[2])
+    with open(tmp_path / "out", "wb") as out:
+        done = subprocess.run(
+            [sys.executable, "-m", "launcher", "submit", "tiny"],
+            env={**os.environ, "PYTHONPATH": house},
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+        )
+    assert done.returncode == 0
+    expected = "".join(f"{0:08}-{j:06}\n" for j in range(4096))
+    size = (tmp_path / "out").stat().st_size
+    assert size == 1600 * len(expected) >= 100_000_000
+    with open(tmp_path / "out") as lines:
+        for number, line in enumerate(lines):
+            assert line == f"{number // 4096:08}-{number % 4096:06}\n"
+
+
+def test_tail(project, cli):
+    project.job("tiny", "for i in range(100): print(i)")
+    assert cli("submit", "tiny").code == 0
+    assert cli("logs", "--tail", "3").out == "97\n98\n99\n"
+    assert cli("logs", "--tail", "0").out == ""
+    assert cli("logs", "--tail", "1000").out == "".join(f"{i}\n" for i in range(100))
+    assert cli("logs", "-f", "--tail", "2").out == "98\n99\n"
+
+
+def test_a_prefix_that_names_two_runs_is_refused(project, cli):
+    project.job("tiny", "pass")
+    assert cli("submit", "tiny").code == cli("submit", "tiny").code == 0
+    answer = cli("show", "tiny-")
+    assert answer.code == 102 and "more than one" in answer.err
+
+
+def test_delete_leaves_nothing(project, cli):
+    project.job("tiny", WRITES_OUTPUT)
+    cli("submit", "tiny")
+    run = last(project)["id"]
+    assert cli("delete", run).code == 2, "there is nobody to ask"
+    assert cli("delete", "--yes", run).code == 0
+    assert [path for path in project.home.rglob("*") if run in str(path)] == []
+    assert cli("show", run).code == 102
+
+
+def test_pull_to_a_place(project, cli, tmp_path):
+    project.job("tiny", WRITES_OUTPUT)
+    cli("submit", "tiny", "--no-pull")
+    assert not (project.home / "outputs").exists()
+    answer = cli("pull", "@last", str(tmp_path / "here"))
+    assert answer.code == 0
+    assert {Path(line).name for line in answer.out.splitlines()} == {"model.bin", "result.json", "metrics.jsonl"}
+    assert (tmp_path / "here" / "model.bin").read_bytes() == b"weights"
+
+
+def test_missing_module_is_found_before_the_start(project, cli):
+    project.job("tiny", "pass", requires=["no_such_module"])
+    answer = cli("submit", "tiny")
+    assert answer.code == 1 and "no_such_module" in answer.err and "pip install" in answer.err
+    assert cli("runs", "--json").json == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
+def test_a_job_that_fills_the_disk(project, cli, tmp_path, monkeypatch):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], check=True)
+    try:
+        monkeypatch.setenv("LAUNCHER_HOME", str(disk / "home"))
+        script = """
+import argparse, pathlib
+parser = argparse.ArgumentParser(); parser.add_argument("--train_url")
+out = pathlib.Path(parser.parse_known_args()[0].train_url)
+with open(out / "big", "wb", buffering=0) as stream:
+    while stream.write(bytes(1 << 16)):
+        pass
+"""
+        project.job("tiny", script)
+        answer = cli("submit", "tiny")
+        assert answer.code == 100, answer
+        listed = cli("runs", "--json").json
+        assert [(run["phase"], run["exit_code"]) for run in listed] == [("Failed", 1)]
+        bucket = disk / "home" / "buckets" / "local" / "launcher" / "runs" / listed[0]["id"]
+        assert not list(bucket.rglob("big")), "half a file is in the bucket"
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
