@@ -1,0 +1,217 @@
+"""Local files as every back end touches them: read while watched, written beside and renamed.
+
+Temporary files are named `.launcher~<16 hex digits>.part` and lie beside the file that they become. No other name
+that starts with `.launcher~` is made in a folder of the user's (a bucket folder has more: see `storage.filesystem`).
+What a killed process leaves behind is harmless, is never taken for content, and is removed by `sweep`, which runs
+wherever a folder is listed or downloaded into, once nothing has been written to it for an hour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+import time
+from typing import BinaryIO, Iterator, Sequence, Tuple
+
+from .base import AnyPath, Progress
+from .errors import Corrupt, LinkRefused, SourceChanged, translated
+
+CHUNK = 1 << 20
+"""Bytes read at a time; the memory that one transfer needs."""
+
+RESERVED = ".launcher~"
+LEFTOVER_SECONDS = 3600.0
+
+_TEMPORARY = re.compile(re.escape(RESERVED) + r"[0-9a-f]{16}\.part")
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a fifo must not block open
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+_PRUNE_RETRIES = 1000
+
+
+class SourceFile:
+    """A local file read once, hashed on the way, and watched: `finish` tells whether it stayed the same.
+
+    `read` never gives more than the size at opening and raises SourceChanged if there is less, so that a request
+    whose length has been announced neither hangs nor overruns. NotFound, AccessDenied, or LinkRefused for anything
+    but a regular file.
+    """
+
+    def __init__(self, path: AnyPath, progress: Progress = None) -> None:
+        self.name = os.fspath(path)
+        self._progress = progress
+        self._digest = hashlib.sha256()
+        self._done = 0
+        with translated(f"cannot read {self.name}"):
+            self._file = open_regular(self.name)
+            self.status = os.fstat(self._file.fileno())
+        self.size = self.status.st_size
+
+    def __enter__(self) -> SourceFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+    def read(self, size: int = CHUNK) -> bytes:
+        left = self.size - self._done
+        with translated(f"cannot read {self.name}"):
+            data = self._file.read(left if size < 0 else min(size, left))
+        if not data and size and left:
+            raise self._changed("shrank")
+        self._done += len(data)
+        self._digest.update(data)
+        if self._progress is not None:
+            self._progress(len(data))
+        return data
+
+    def finish(self, sha256: str = "") -> str:
+        """The sha256 of all that was read; SourceChanged if the file is not what it was, or not what `sha256` says."""
+        now = os.fstat(self._file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self.size, self.status.st_mtime_ns) or self._done != self.size:
+            raise self._changed("changed")
+        found = self._digest.hexdigest()
+        if sha256 and found != sha256:
+            raise self._changed("is not the file that was scanned: it changed")
+        return found
+
+    def _changed(self, how: str) -> SourceChanged:
+        return SourceChanged(f"{self.name} {how} while it was read", "wait until nothing writes to it and try again")
+
+
+def open_regular(path: str, flags: int = 0) -> BinaryIO:
+    """Open for reading; LinkRefused for a fifo, a device or a socket, IsADirectoryError for a folder, else OSError."""
+    descriptor = os.open(path, _READ_FLAGS | flags)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb", buffering=0)
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise special_file(path)
+
+
+def special_file(path: str) -> LinkRefused:
+    """The error for what is neither a file nor a folder."""
+    return LinkRefused(f"{path} is not a file (a pipe, a socket or a device)", "remove it or leave it out")
+
+
+def hash_file(path: AnyPath, progress: Progress = None) -> str:
+    """The sha256 of a local file that stays the same meanwhile, else SourceChanged."""
+    with SourceFile(path, progress) as source:
+        for _ in source:
+            pass
+        return source.finish()
+
+
+def receive(stream: BinaryIO, path: str, size: int, sha256: str = "", progress: Progress = None) -> str:
+    """Write a stream to the file `path` as `replacing` does; Corrupt unless it has that size and sha256. Its sha256."""
+    digest = hashlib.sha256()
+    done = 0
+    with replacing(path) as target:
+        for chunk in iter(lambda: stream.read(CHUNK), b""):
+            target.write(chunk)
+            digest.update(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(len(chunk))
+        found = digest.hexdigest()
+        if done != size:
+            raise Corrupt(f"{path}: {done} bytes arrived of {size}", "try again")
+        if sha256 and found != sha256:
+            raise Corrupt(
+                f"{path}: sha256 is {found} and must be {sha256}", "the stored copy is damaged: upload it again"
+            )
+    return found
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A stream to a temporary file that becomes `path`, fsynced, when the block ends well; otherwise nothing has
+    happened.
+
+    Folders are made as needed, also against someone who removes empty ones at the same time. A link at `path` is
+    replaced, not followed. Raises OSError as it comes.
+    """
+    temporary, stream = _create_beside(path)
+    try:
+        with stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_folder(os.path.dirname(path))
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file name is one of ours for a file that is not whole yet."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def sweep(folder: str) -> None:
+    """Remove the leftovers of killed processes from one folder, as far as that is possible; missing folders are
+    fine."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            sweep_entry(entry)
+
+
+def sweep_entry(entry: os.DirEntry[str]) -> None:
+    """Remove this entry if it is such a leftover."""
+    if is_temporary(entry.name):
+        with contextlib.suppress(OSError):
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFTOVER_SECONDS:
+                os.unlink(entry.path)
+
+
+def refuse_linked_folders(root: str, names: Sequence[str]) -> None:
+    """LinkRefused if one of the nested folders `names` below `root` is a link; folders that are not there are fine."""
+    folder = root
+    for name in names:
+        folder = os.path.join(folder, name)
+        try:
+            mode = os.lstat(folder).st_mode
+        except OSError:
+            return
+        if stat.S_ISLNK(mode):
+            raise LinkRefused(
+                f"{folder} is a link, and a tree is not followed through links", "replace it with a real folder"
+            )
+
+
+def _create_beside(path: str) -> Tuple[str, BinaryIO]:
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f"{RESERVED}{os.urandom(8).hex()}.part")
+    for _ in range(_PRUNE_RETRIES):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            descriptor = os.open(temporary, _CREATE_FLAGS, 0o666)
+        except FileNotFoundError:  # someone pruned the empty folder in between
+            continue
+        except FileExistsError:
+            if os.path.lexists(folder) and not os.path.isdir(folder):
+                raise
+            continue
+        return temporary, open(descriptor, "wb")
+    raise FileNotFoundError(f"{folder} keeps being removed")
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a rename survive a power cut. Windows cannot open folders and needs no such call."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

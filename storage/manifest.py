@@ -1,0 +1,196 @@
+"""What a tree holds: every file's path, size and sha256. Written last, a manifest is what commits an uploaded tree."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from dataclasses import dataclass, field
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+
+from .base import AnyPath, Progress, Storage
+from .errors import Conflict, Corrupt, NotFound, UnsafeKey
+from .files import SourceFile
+from .hashcache import HashCache
+from .parallel import Crew
+from .tree import Found, find, walk
+from .urls import check_key
+
+__all__ = ["Entry", "HashCache", "Manifest", "committed", "manifest_key", "scan"]
+
+_VERSION = 1
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class Entry(NamedTuple):
+    """One file of a tree."""
+
+    path: str
+    """Relative, with slashes; passes `check_key`."""
+    size: int
+    """Bytes."""
+    sha256: str
+    """64 small hexadecimal digits."""
+
+    @classmethod
+    def of(cls, path: str, data: bytes) -> Entry:
+        """The entry of a file with that content."""
+        return cls(path, len(data), hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The files of a tree, in order of their paths' UTF-8 bytes, whatever the order they are given in.
+
+    Raises UnsafeKey for a path that `check_key` refuses, Conflict for a path that is there twice or is also a folder,
+    Corrupt for a size or sha256 that cannot be one.
+    """
+
+    entries: Tuple[Entry, ...]
+    digest: str = field(init=False, compare=False)
+    """sha256 over path, size and sha256 of all files: equal for equal trees only."""
+
+    def __init__(self, entries: Iterable[Entry]) -> None:
+        ordered = tuple(sorted(entries))  # code point order is the order of the UTF-8 bytes
+        digest = hashlib.sha256()
+        for entry in _checked(ordered):
+            digest.update(f"{entry.path}\0{entry.size}\0{entry.sha256}\n".encode())
+        object.__setattr__(self, "entries", ordered)
+        object.__setattr__(self, "digest", digest.hexdigest())
+
+    @property
+    def content_hash(self) -> str:
+        """The first 20 digits of the digest: the tree's name in URLs."""
+        return self.digest[:20]
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(entry.size for entry in self.entries)
+
+    def to_json(self) -> bytes:
+        """UTF-8, one line a file; the same bytes for the same tree."""
+        lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in self.entries)
+        return f'{{"version": {_VERSION}, "digest": "{self.digest}", "files": [\n{lines}\n]}}\n'.encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Manifest:
+        """Read what `to_json` wrote; believes nothing. Corrupt or UnsafeKey for anything else, a cut-off file
+        included."""
+        try:
+            document = json.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise _bad(f"it is not JSON ({error})") from error
+        if not isinstance(document, dict) or document.get("version") != _VERSION:
+            raise _bad(f"it is not of version {_VERSION}")
+        files = document.get("files")
+        if not isinstance(files, list):
+            raise _bad("it has no list of files")
+        entries = [_entry(row) for row in files]
+        try:
+            manifest = cls(entries)
+        except (Conflict, Corrupt) as error:
+            raise _bad(error.message) from error
+        if document.get("digest") != manifest.digest:
+            raise _bad("its files do not have its digest")
+        return manifest
+
+
+def manifest_key(prefix: str) -> str:
+    """Where the manifest of the tree at `prefix` lies: beside the tree, so that the tree holds nothing of ours.
+
+    UnsafeKey for the empty prefix, which has no beside.
+    """
+    if not prefix:
+        raise UnsafeKey("a tree needs a prefix of its own in the bucket", "give it a name")
+    return check_key(prefix + ".manifest.json")
+
+
+def committed(storage: Storage, prefix: str) -> Optional[bytes]:
+    """The manifest of the tree at `prefix`, as it was written; None if no tree is committed there."""
+    try:
+        with storage.read(manifest_key(prefix)) as stream:
+            return stream.read()
+    except NotFound:
+        return None
+
+
+def scan(
+    root: AnyPath,
+    follow_outside: bool = False,
+    cache: Optional[HashCache] = None,
+    progress: Progress = None,
+    paths: Optional[Iterable[str]] = None,
+    workers: Optional[int] = None,
+) -> Manifest:
+    """The manifest of a folder, or of only the files `paths` (relative to it), hashed in parallel.
+
+    Links and special files: see `storage.tree`. What a killed download left is no content. `cache` spares reading
+    files that have not changed. `progress` gets the bytes that are known, read or not.
+
+    Raises NotFound for a missing root or path, LinkRefused, UnsafeKey for a name that cannot be a key, AccessDenied,
+    SourceChanged for a file that is being written to. Memory: 1 MiB a worker and about 0.5 KiB a file.
+    """
+    crew = Crew(workers or min(8, os.cpu_count() or 1), progress)
+    entries: List[Entry] = []
+
+    def unknown() -> Iterator[Found]:
+        for found in _listed(root, paths, follow_outside):
+            known = cache.get(found.location, found.status) if cache is not None else ""
+            if known:
+                entries.append(Entry(found.path, found.status.st_size, known))
+                crew.advance(found.status.st_size)
+            else:
+                yield found
+
+    def read(found: Found) -> None:
+        started = time.time_ns()
+        with SourceFile(found.location, crew.advance) as source:
+            for _ in source:
+                pass
+            sha256 = source.finish()
+        entries.append(Entry(found.path, source.size, sha256))
+        if cache is not None:
+            cache.put(found.location, source.status, sha256, started)
+
+    try:
+        crew.run(read, unknown())
+    finally:
+        if cache is not None:
+            cache.flush()
+    return Manifest(entries)
+
+
+def _listed(root: AnyPath, paths: Optional[Iterable[str]], follow_outside: bool) -> Iterator[Found]:
+    if paths is not None:
+        return (find(root, path, follow_outside) for path in paths)
+    return walk(root, follow_outside)
+
+
+def _checked(ordered: Tuple[Entry, ...]) -> Iterator[Entry]:
+    paths = {entry.path for entry in ordered}
+    before = ""
+    for entry in ordered:
+        check_key(entry.path)
+        if entry.path == before:
+            raise Conflict(f"the file {entry.path!r} is there twice")
+        before = entry.path
+        if entry.size < 0 or not _SHA256.fullmatch(entry.sha256):
+            raise Corrupt(f"the entry {entry} has no valid size and sha256")
+        folder = entry.path.rpartition("/")[0]
+        while folder:
+            if folder in paths:
+                raise Conflict(f"{folder!r} is a file and a folder", "rename one of them")
+            folder = folder.rpartition("/")[0]
+        yield entry
+
+
+def _entry(row: Any) -> Entry:
+    if not isinstance(row, list) or [type(value) for value in row] != [str, int, str]:
+        raise _bad(f"{row!r:.100} is no file")
+    return Entry(*row)
+
+
+def _bad(why: str) -> Corrupt:
+    return Corrupt(f"the manifest cannot be trusted: {why}", "delete it (*.manifest.json) and upload the tree again")
