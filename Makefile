@@ -3,6 +3,7 @@ PYTHON ?= python3
 CACHE := $(or $(LAUNCHER_CACHE_DIR),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/modelarts-launcher)
 WHEELS := $(CACHE)/wheels
 BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: run test test-slow check bench docs lock clean help
 
@@ -22,7 +23,7 @@ check: .venv/dev ## lint, format, types, import rules, Python 3.7 syntax of what
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/vermin --quiet --no-tips --eval-annotations --backport typing --target=3.7- --violations storage jobs entrypoints
+	$(BIN)/vermin --quiet --no-tips --target=3.7- --violations storage jobs entrypoints
 	$(BIN)/python -m pytest -q tests/test_house.py
 
 bench: .venv/dev ## measure speed, as ratios side by side (takes a while)
@@ -52,6 +53,6 @@ define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install -q --no-index --find-links "$(WHEELS)" --require-hashes -r $(1) 2>/dev/null || { \
 	  echo "fetching the packages of $(1) into $(WHEELS) (once)"; \
-	  $(BIN)/python -m pip download -q --require-hashes -d "$(WHEELS)" -r $(1) && \
+	  $(BIN)/python -m pip download --require-hashes -d "$(WHEELS)" -r $(1) && \
 	  $(BIN)/python -m pip install -q --no-index --find-links "$(WHEELS)" --require-hashes -r $(1); }
 endef

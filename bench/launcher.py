@@ -1,6 +1,6 @@
 """How long the launcher keeps a person waiting, beside the least that Python itself takes.
 
-Every row is a whole process, run in turn with the others; min and median of the rounds. The budgets are DESIGN's: 60 ms for
+Every row is a whole process, run in turn with the others; min and median of the rounds. The budgets: 60 ms for
 ``--help``, 150 ms for a dry run, 150 ms of overhead for a run that does nothing.
 """
 
@@ -65,7 +65,8 @@ def show(times: dict[str, list[float]]) -> None:
     print("| command | min ms | median ms | x python -c pass |\n|---|---|---|---|")
     for name, values in times.items():
         print(f"| {name} | {min(values) * 1000:.0f} | {middle(name):.0f} | {middle(name) / least:.1f} |")
-    print(f"\noverhead of a run over its boot file by hand: {middle('submit noop') - middle('boot file by hand'):.0f} ms")
+    overhead = middle("submit noop") - middle("boot file by hand")
+    print(f"\noverhead of a run over its boot file by hand: {overhead:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from launcher.snapshot import Snapshot, take
 from launcher.spec import Scalar
 from launcher.targets.base import Target
 from storage.base import Storage
-from storage.errors import NotFound
-from storage.manifest import MANIFEST_NAME, Entry, Manifest
+from storage.manifest import Entry, Manifest, committed
 from storage.urls import is_remote
 
 
@@ -58,7 +57,7 @@ class Data(msgspec.Struct, frozen=True):
             "url": self.url,
             "path": str(self.path) if self.path else None,
             "prepared": not self.missing,
-            "hash": hash_of(manifest) if manifest else None,
+            "hash": manifest.content_hash if manifest else None,
             "files": len(manifest.entries) if manifest else None,
             "bytes": manifest.total_bytes if manifest else None,
         }
@@ -92,7 +91,7 @@ class Plan(msgspec.Struct, frozen=True):
             "job": self.job.spec.name,
             "target": self.target,
             "code": {
-                "hash": hash_of(snapshot.manifest),
+                "hash": snapshot.manifest.content_hash,
                 "url": self.code_url,
                 "files": [file.to_json() for file in snapshot.files],
                 "excluded": [file.to_json() for file in snapshot.excluded],
@@ -116,7 +115,7 @@ def make_plan(job: Job, options: Options, target: Target, home: Home) -> Plan:
         target=target.name,
         options=options,
         snapshot=snapshot,
-        code_url=url("code", hash_of(snapshot.manifest)),
+        code_url=url("code", snapshot.manifest.content_hash),
         data=data,
         output_url=url("runs", run, "output"),
         log_url=url("runs", run, "log"),
@@ -137,23 +136,14 @@ def url(*parts: str) -> str:
     return f"obs://{BUCKET}/{ROOT}/{'/'.join(parts)}/"
 
 
-def hash_of(manifest: Manifest) -> str:
-    """The name of a tree by its content: 80 bits of its digest."""
-    return manifest.digest[:20]
-
-
 def key_of(folder_url: str) -> str:
     """The prefix of a folder URL inside its bucket, without the last ``/``."""
     return folder_url.split("/", 3)[3].rstrip("/")
 
 
-def is_committed(storage: Storage, prefix: str, manifest: Manifest) -> bool:
-    """Whether the whole tree lies at ``prefix`` already: its manifest is written last."""
-    try:
-        with storage.read(f"{prefix}/{MANIFEST_NAME}") as stream:
-            return stream.read() == manifest.to_json()
-    except NotFound:
-        return False
+def is_committed(storage: Storage, tree_url: str, manifest: Manifest) -> bool:
+    """Whether the whole tree lies there already: its manifest is written last."""
+    return committed(storage, key_of(tree_url)) == manifest.to_json()
 
 
 def _data(job: Job, options: Options, home: Home) -> Data | None:
@@ -170,7 +160,7 @@ def _data(job: Job, options: Options, home: Home) -> Data | None:
     if given in known:
         files = [Entry(file.path, file.size, file.sha256) for file in datasets.get(given).files]
         official = Manifest(files)
-        return Data(given, url("data", given, hash_of(official)), given, datasets.prepared(given), official)
+        return Data(given, url("data", given, official.content_hash), given, datasets.prepared(given), official)
     base = Path.cwd() if options.data is not None else job.project
     path = base / Path(given).expanduser()
     if not path.is_dir():
@@ -191,16 +181,16 @@ def _folder(path: Path, home: Home, dataset: str | None) -> Data:
     if not manifest.entries:
         raise DataError(f"the data folder {path} is empty", f"ls -la {path}")
     name = dataset or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.resolve().name).strip("-.") or "data"
-    return Data(name, url("data", name, hash_of(manifest)), dataset, path, manifest)
+    return Data(name, url("data", name, manifest.content_hash), dataset, path, manifest)
 
 
 def _upload(storage: Storage, code: Manifest, data: Data | None) -> dict[str, int]:
     counts = {"files": 0, "bytes": 0, "already_there": 0}
-    trees = [(url("code", hash_of(code)), code)]
+    trees = [(url("code", code.content_hash), code)]
     if data and data.manifest:
         trees.append((data.url, data.manifest))
     for tree_url, manifest in trees:
-        if is_committed(storage, key_of(tree_url), manifest):
+        if is_committed(storage, tree_url, manifest):
             counts["already_there"] += len(manifest.entries)
         else:
             counts["files"] += len(manifest.entries)

@@ -14,7 +14,6 @@ refused. Python and shell files with Windows line ends are sent with Unix ones. 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import warnings
 from collections.abc import Iterator
@@ -84,7 +83,7 @@ def take(job: Job, allow_secrets: frozenset[str] = frozenset()) -> Snapshot:
             notes.append(f"{file.path}: Windows line ends are sent as Unix ones")
         if file.path == job.spec.boot_file:
             notes += _check_boot_file(file.path, content, job.script)
-        entries.append(Entry(file.path, len(content), hashlib.sha256(content).hexdigest()))
+        entries.append(Entry.of(file.path, content))
     if secrets:
         more = f", and {len(secrets) - 1} more" if len(secrets) > 1 else ""
         hint = f"move it out, name it in .launcherignore, or pass --allow-secret {secrets[0].path}"

@@ -78,14 +78,13 @@ def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress) -> Non
     if data and data.path and data.manifest:
         trees.append((f"data {data.name}", data.path, data.url, data.manifest, {}))
     for label, source, url, manifest, content in trees:
-        prefix = key_of(url)
-        if is_committed(storage, prefix, manifest):
+        if is_committed(storage, url, manifest):
             ledger.note(plan.run, f"{label} already there", url)
             continue
         from storage.transfer import upload_tree
 
         with progress(f"uploading {label}", manifest.total_bytes) as advance:
-            upload_tree(source, storage, prefix, manifest, content=content, progress=advance)
+            upload_tree(source, storage, key_of(url), manifest, content=content, progress=advance)
         ledger.note(plan.run, f"{label} uploaded", url)
 
 

@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 """Room -> the other rooms that it may know."""
 TRAVELLING = ("storage", "jobs", "entrypoints")
-HEAVY = {"rich", "PIL", "numpy", "mindspore", "tenacity", "argcomplete", "asyncio", "http", "ssl", "email", "urllib.request"}
+HEAVY = {"rich", "PIL", "numpy", "mindspore", "tenacity", "argcomplete", "asyncio", "http", "ssl", "urllib.request"}
 """What no start of the launcher may load."""
 
 
@@ -63,7 +63,7 @@ def test_what_travels_needs_nothing_that_a_container_lacks(room: str) -> None:
 
 def loaded_by(*words: str, cwd: Path = HOUSE) -> set[str]:
     """The modules in memory after a command line of the launcher."""
-    code = "import sys; from launcher.__main__ import main; main(sys.argv[1:]); sys.stderr.write('\\n'.join(sys.modules))"
+    code = "import sys; from launcher.__main__ import main; main(sys.argv[1:]); sys.stderr.write(' '.join(sys.modules))"
     command = [sys.executable, "-c", code, *words]
     env = {"PYTHONPATH": str(HOUSE), "PATH": "/usr/bin:/bin", "HOME": str(cwd)}
     done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=60)

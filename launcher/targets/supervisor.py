@@ -48,6 +48,8 @@ class Supervisor:
         self.exit_code: int | None = None
         self.message = ""
         self.stopping = ""
+        self.refused: set[str] = set()
+        """Outputs that can be no objects: links that lead out, names that are no keys."""
         self._seen: list[dict[str, tuple[int, int]]] = []
         self._wakeup, wakeup_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
@@ -153,6 +155,8 @@ class Supervisor:
             phase, self.message = "Failed", f"the job ended with 0, but its output did not reach the bucket: {lost}"
         for worker in self.workers:
             worker.clean(keep_outputs=bool(lost))
+        for what in sorted(self.refused)[:20]:
+            self.ledger.note(self.run_id, "not copied", what)
         columns = {"exit_code": self.exit_code, "message": self.message, "ended_at": now(), **self._results()}
         deadline = time.monotonic() + 60
         while True:
@@ -176,7 +180,9 @@ class Supervisor:
                 for worker, seen in zip(self.workers, self._seen, strict=True):
                     for channel, folder in worker.output_folders():
                         target, prefix = locate(channel["url"], buckets=str(self.home.buckets))
-                        sync_tree(folder, target, prefix, seen)
+                        synced = sync_tree(folder, target, prefix.rstrip("/"), seen)
+                        wrong = wrong or ", ".join(synced.later)
+                        self.refused.update(str(error) for error in synced.refused)
         except (StorageError, OSError) as error:
             wrong = str(error)
             print(f"{now()} copying outputs: {error}", file=sys.stderr, flush=True)
@@ -213,6 +219,7 @@ def main(arguments: list[str]) -> None:
     if told:
         root, run_id = told
         home = Home(root.parent, root)
+        os.chdir(home.run(run_id).root)  # which also shows in a list of processes whose supervisor this is
         log = os.open(home.run(run_id).supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         os.dup2(log, 1)
         os.dup2(log, 2)

@@ -15,6 +15,8 @@ import pytest
 from launcher.ledger import Ledger
 from launcher.paths import Home
 
+HOUSE = str(Path(__file__).resolve().parents[2])
+
 WRITES_OUTPUT = """
 import argparse, json, os, pathlib
 parser = argparse.ArgumentParser()
@@ -96,9 +98,9 @@ def test_the_end_is_told_as_it_was(script, code, phase, shell, project, cli):
 
 
 def test_both_contracts_give_the_same_output(project, cli):
-    script = """
+    script = f"""
 import argparse, os, sys
-sys.path.insert(0, {house!r})
+sys.path.insert(0, {HOUSE!r})
 from storage import locate
 parser = argparse.ArgumentParser()
 parser.add_argument("--data_url"); parser.add_argument("--train_url")
@@ -109,7 +111,7 @@ with source.read((prefix.rstrip("/") + "/digits.txt").lstrip("/")) as stream:
     text = stream.read()
 target, prefix = locate(args.train_url)
 target.write((prefix.rstrip("/") + "/copy.txt").lstrip("/"), text * 2)
-""".format(house=str(Path(__file__).resolve().parents[2]))
+"""
     project.job("tiny", script)
     (project.root / "data").mkdir()
     (project.root / "data" / "digits.txt").write_text("123")
@@ -131,7 +133,7 @@ def test_code_and_data_are_sent_once(project, cli):
     assert cli("submit", "tiny", "--data", "data").code == 0
     second = cli("submit", "tiny", "--data", "data", "--dry-run", "--json").json
     assert second["upload"] == {"files": 0, "bytes": 0, "already_there": 3}
-    code = next((project.home / "buckets/local/launcher/code").iterdir())
+    code = next(path for path in (project.home / "buckets/local/launcher/code").iterdir() if path.is_dir())
     stamps = {path: path.stat().st_mtime_ns for path in code.rglob("*")}
     assert cli("submit", "tiny", "--data", "data").code == 0
     assert {path: path.stat().st_mtime_ns for path in code.rglob("*")} == stamps
@@ -167,7 +169,8 @@ def test_the_environment_is_the_platforms(project, cli, monkeypatch):
 def test_several_nodes(project, cli):
     script = """
 import os, sys
-print("node", os.environ["VC_TASK_INDEX"], "of", os.environ["VC_WORKER_NUM"], os.environ["RANK_ID"], os.environ["RANK_SIZE"])
+env = os.environ
+print("node", env["VC_TASK_INDEX"], "of", env["VC_WORKER_NUM"], env["RANK_ID"], env["RANK_SIZE"])
 sys.stdout.write("no line end")
 """
     project.job("tiny", script, resources={"nodes": 3})
@@ -254,10 +257,9 @@ def test_ctrl_c_stops_a_local_run(presses, project, launch):
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     script = "import signal, sys, time\n" + (polite if presses == 1 else deaf) + "print('ready')\ntime.sleep(600)\n"
     project.job("tiny", script)
-    house = str(Path(__file__).resolve().parents[2])
     process = subprocess.Popen(
         [sys.executable, "-m", "launcher", "submit", "tiny"],
-        env={**os.environ, "PYTHONPATH": house},
+        env={**os.environ, "PYTHONPATH": HOUSE},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -268,7 +270,7 @@ def test_ctrl_c_stops_a_local_run(presses, project, launch):
     assert "stopping" in process.stderr.readline()
     if presses == 2:
         process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert out == ("bye\n" if presses == 1 else "")
     assert last(project)["phase"] == "Terminated"
@@ -276,10 +278,9 @@ def test_ctrl_c_stops_a_local_run(presses, project, launch):
 
 def test_bytes_that_are_not_utf8_pass_unchanged(project, launch):
     project.job("tiny", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 3)")
-    house = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
         [sys.executable, "-m", "launcher", "submit", "tiny"],
-        env={**os.environ, "PYTHONPATH": house},
+        env={**os.environ, "PYTHONPATH": HOUSE},
         capture_output=True,
         timeout=60,
     )
@@ -287,13 +288,16 @@ def test_bytes_that_are_not_utf8_pass_unchanged(project, launch):
 
 
 def test_a_hundred_megabytes_of_log(project, tmp_path):
-    script = "import sys\nfor i in range(1600):\n    sys.stdout.write(''.join(f'{i:08}-{j:06}\\n' for j in range(4096)))\n"
+    script = """
+import sys
+for i in range(1600):
+    sys.stdout.write("".join(f"{i:08}-{j:06}\\n" for j in range(4096)))
+"""
     project.job("tiny", script)
-    house = str(Path(__file__).resolve().parents[2])
     with open(tmp_path / "out", "wb") as out:
         done = subprocess.run(
             [sys.executable, "-m", "launcher", "submit", "tiny"],
-            env={**os.environ, "PYTHONPATH": house},
+            env={**os.environ, "PYTHONPATH": HOUSE},
             stdout=out,
             stderr=subprocess.DEVNULL,
             timeout=120,
