@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -119,5 +120,13 @@ def _version() -> str:
     return f"modelarts-launcher {__version__}"
 
 
-if __name__ == "__main__":
+def program() -> None:
+    """The program's entry: what a terminal cannot show is shown as an escape, not as an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    program()

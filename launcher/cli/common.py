@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from launcher.output import PHASE_STYLES, Output
 
 if TYPE_CHECKING:
     from launcher.ledger import Ledger
@@ -70,10 +73,19 @@ class Interrupts:
         self.count += 1
 
 
-def ending(run: Run) -> str:
+def shown(path: Path) -> str:
+    """A path as a person would type it: relative to the working folder where it lies below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def ending(run: Run, out: Output) -> str:
     """How a run ended, in a line or two: phase, its own exit code, what it reached, how to look further."""
     code = f", exit code {run.exit_code}" if run.exit_code is not None else ""
-    lines = [f"{run.id}: {run.phase}{code}" + (f" ({run.message})" if run.message else "")]
+    phase = out.style(run.phase, PHASE_STYLES.get(run.phase, ""), out.stderr)
+    lines = [f"{run.id}: {phase}{code}" + (f" ({run.message})" if run.message else "")]
     if run.result:
         lines.append("result: " + ", ".join(f"{name} {brief(value)}" for name, value in run.result.items()))
     if run.phase in ("Failed", "Abnormal"):

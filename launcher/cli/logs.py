@@ -47,5 +47,5 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     if out.json_mode:
         out.json(run.to_json())
     else:
-        out.say(ending(run))
+        out.say(ending(run, out))
     return exit_code_of(run)

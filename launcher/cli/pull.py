@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from launcher.cli.common import add_run
+from launcher.cli.common import add_run, shown
 from launcher.errors import ExitCode
 from launcher.output import Output
 
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         out.json({"run": run.id, "destination": str(destination), "files": files})
         return ExitCode.OK
     for file in files:
-        out.data(str(destination / file))
+        out.data(shown(destination / file))
     if not run.final:
         out.warn(f"{run.id} is {run.phase}: more may come")
     elif not files:

@@ -14,7 +14,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import brief, refreshed
+    from launcher.cli.common import brief, refreshed, shown
     from launcher.cli.runs import took
     from launcher.ledger import Ledger
     from launcher.paths import Home
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         ("metrics", ", ".join(f"{k} {brief(v)}" for k, v in (run.metrics or {}).items())),
         ("result", ", ".join(f"{k} {brief(v)}" for k, v in (run.result or {}).items())),
         ("output", run.output),
-        ("brought to", str(home.outputs / run.id) if (home.outputs / run.id).is_dir() else ""),
+        ("brought to", shown(home.outputs / run.id) if (home.outputs / run.id).is_dir() else ""),
     ]
     for name, value in rows:
         if value:

@@ -40,5 +40,5 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     if out.json_mode:
         out.json([run.to_json() for run in ended])
     for run in ended if not out.json_mode else ():
-        out.say(ending(run))
+        out.say(ending(run, out))
     return ExitCode.OK

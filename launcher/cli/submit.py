@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from launcher.cli.common import Interrupts, complete_jobs, ending
+from launcher.cli.common import Interrupts, complete_jobs, ending, shown
 from launcher.errors import ExitCode, UsageError
 from launcher.output import Output
 
@@ -125,7 +125,7 @@ def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, ou
     with Ledger(home, create=True) as ledger:
         for note in plan.snapshot.notes:
             out.warn(note)
-        out.say(f"target {target.name}: run {plan.run} of job {plan.job.spec.name}")
+        out.say(f"target {target.name} ({target.place}): run {plan.run} of job {plan.job.spec.name}")
         run = submit(plan, target, ledger, out.say, out.progress)
         if args.detach:
             out.json(run.to_json()) if out.json_mode else out.data(run.id)
@@ -151,7 +151,7 @@ def _follow(run: Run, target: Target, ledger: Ledger, home: Home, args: argparse
     if out.json_mode:
         out.json(run.to_json())
     else:
-        out.say(ending(run))
+        out.say(ending(run, out))
     return ExitCode.INTERRUPTED if interrupts.count else exit_code_of(run)
 
 
@@ -169,7 +169,7 @@ def _pull(run: Run, target: Target, home: Home, out: Output) -> None:
         out.warn(f"the output did not come home: {error}; again with: python -m launcher pull {run.id}")
         return
     if files:
-        out.say(f"output: {destination} ({len(files)} files)")
+        out.say(f"output: {shown(destination)} ({len(files)} files)")
 
 
 def _show_plan(plan: Plan, out: Output) -> None:

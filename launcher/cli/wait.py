@@ -38,6 +38,6 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     if out.json_mode:
         out.json([run.to_json() for run in runs])
     for run in runs if not out.json_mode else ():
-        out.say(ending(run))
+        out.say(ending(run, out))
     codes = {exit_code_of(run) for run in runs}
     return next(code for code in (ExitCode.RUN_FAILED, ExitCode.STOPPED, ExitCode.OK) if code in codes)

@@ -42,6 +42,8 @@ class Target(abc.ABC):
     """
 
     name: str
+    place: str
+    """Where that is, in words that a person sees at every submit."""
     poll_seconds: tuple[float, float]
     """The shortest and the longest pause between two looks at a run."""
 

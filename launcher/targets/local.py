@@ -45,6 +45,7 @@ class LocalTarget(Target):
     """Runs on this machine (Linux or macOS); storage is ``.launcher/buckets``."""
 
     name = "local"
+    place = "this machine"
     poll_seconds = (0.005, 0.25)
 
     def __init__(self, home: Home) -> None:

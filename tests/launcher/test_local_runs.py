@@ -242,6 +242,26 @@ def test_stop_now_kills_what_never_reads_sigterm(project, cli):
 
 
 @pytest.mark.slow
+def test_output_is_copied_out_while_the_job_runs(project, cli):
+    """Every 30 s, as ModelArts does it."""
+    script = """
+import argparse, pathlib, time
+parser = argparse.ArgumentParser(); parser.add_argument("--train_url")
+out = pathlib.Path(parser.parse_known_args()[0].train_url)
+(out / "early.txt").write_text("early")
+time.sleep(40)
+(out / "late.txt").write_text("late")
+"""
+    project.job("tiny", script)
+    run = cli("submit", "tiny", "--detach").out.strip()
+    output = project.home / "buckets" / "local" / "launcher" / "runs" / run / "output"
+    wait_until((output / "early.txt").exists, timeout=60)
+    assert last(project)["phase"] == "Running" and not (output / "late.txt").exists()
+    assert cli("wait", run).code == 0
+    assert (output / "late.txt").read_text() == "late"
+
+
+@pytest.mark.slow
 def test_a_deaf_job_is_killed_after_the_grace(project, cli):
     script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)"
     project.job("tiny", script)
