@@ -55,14 +55,14 @@ class LogReader:
         return b"".join(b"[worker-%d] %s\n" % (worker, line) for line in lines)
 
 
-def follow(reader: LogReader, ledger: Ledger, write: Write, tick: Callable[[], None] = lambda: None) -> Run:
-    """Hand the log on until the run has ended; ``tick`` is called at every look. The run in its final phase."""
+def follow(reader: LogReader, ledger: Ledger, write: Write, look: Callable[[Run], None] = lambda run: None) -> Run:
+    """Hand the log on until the run has ended, in whose final phase it is returned; ``look`` sees every state of it."""
     target, run = reader.target, reader.run
     shortest, longest = target.poll_seconds
     pause = shortest
     while True:
-        tick()
         run = target.refresh(run, ledger)
+        look(run)
         quiet = True
         for piece in reader.read():
             quiet = False

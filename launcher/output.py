@@ -6,12 +6,11 @@ stdout, talk still on stderr), ``quiet`` (data only).
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
@@ -24,7 +23,10 @@ PHASE_STYLES = {
     "Running": "cyan",
 }
 
-Progress = Callable[[int], None]
+Say = Callable[[str], None]
+Advance = Callable[[int], None]
+Progress = Callable[[str, int], AbstractContextManager[Advance]]
+"""``progress(label, total)`` gives a context whose callback counts bytes; a ``total`` of 0 is not known."""
 
 
 class Output:
@@ -57,6 +59,8 @@ class Output:
 
     def json(self, value: Any) -> None:
         """The one JSON value of this call."""
+        import json
+
         json.dump(value, self.stdout, indent=2, ensure_ascii=False)
         self.stdout.write("\n")
         self.stdout.flush()
@@ -99,7 +103,7 @@ class Output:
         return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Progress]:
+    def progress(self, label: str, total: int) -> Iterator[Advance]:
         """A callback that counts bytes; shows a bar in a terminal once the work has taken half a second."""
         if self.mode == "quiet" or not self.stderr.isatty():
             yield lambda count: None

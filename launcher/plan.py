@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from datetime import datetime, timezone
@@ -12,6 +13,7 @@ import msgspec
 
 from launcher.errors import DataError, UsageError, nearest
 from launcher.jobs import Job
+from launcher.output import Progress
 from launcher.paths import BUCKET, ROOT, Home
 from launcher.snapshot import Snapshot, take
 from launcher.spec import Scalar
@@ -103,10 +105,10 @@ class Plan(msgspec.Struct, frozen=True):
         }
 
 
-def make_plan(job: Job, options: Options, target: Target, home: Home) -> Plan:
+def make_plan(job: Job, options: Options, target: Target, home: Home, progress: Progress) -> Plan:
     """Look, decide, and write nothing. Raises what is wrong with the request before anything is spent."""
     snapshot = take(job, options.allow_secrets)
-    data = _data(job, options, home)
+    data = _data(job, options, home, progress)
     run = new_run_id(job.spec.name)
     plan = Plan(
         run=run,
@@ -146,7 +148,7 @@ def is_committed(storage: Storage, tree_url: str, manifest: Manifest) -> bool:
     return committed(storage, key_of(tree_url)) == manifest.to_json()
 
 
-def _data(job: Job, options: Options, home: Home) -> Data | None:
+def _data(job: Job, options: Options, home: Home, progress: Progress) -> Data | None:
     named = job.spec.data
     given = options.data if options.data is not None else named
     if not given:
@@ -171,13 +173,16 @@ def _data(job: Job, options: Options, home: Home) -> Data | None:
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataError(f"{given}: {problems[0]}{more}", f"python -m launcher data check {given}")
-    return _folder(path, home, dataset)
+    return _folder(path, home, dataset, progress)
 
 
-def _folder(path: Path, home: Home, dataset: str | None) -> Data:
+def _folder(path: Path, home: Home, dataset: str | None, progress: Progress) -> Data:
     from storage.manifest import HashCache, scan
 
-    manifest = scan(path, cache=HashCache(home.hashes) if home.root.is_dir() else None)
+    with contextlib.ExitStack() as stack:
+        cache = stack.enter_context(HashCache(home.hashes)) if home.root.is_dir() else None
+        advance = stack.enter_context(progress(f"reading {path.name}", 0))
+        manifest = scan(path, cache=cache, progress=advance)
     if not manifest.entries:
         raise DataError(f"the data folder {path} is empty", f"ls -la {path}")
     name = dataset or re.sub(r"[^A-Za-z0-9_.-]+", "-", path.resolve().name).strip("-.") or "data"

@@ -11,8 +11,6 @@ What is on disk after each step, so that a ``kill -9`` anywhere leaves the run t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +18,10 @@ from msgspec.structs import replace
 
 from launcher.errors import ExitCode
 from launcher.ledger import Ledger
+from launcher.output import Progress, Say
 from launcher.plan import Plan, is_committed, key_of
 from launcher.run import Run, now
 from launcher.targets.base import Target
-
-Say = Callable[[str], None]
-Progress = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""``progress(label, total)`` gives a context whose callback counts bytes."""
 
 
 def submit(plan: Plan, target: Target, ledger: Ledger, say: Say, progress: Progress) -> Run:
@@ -76,7 +71,7 @@ def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress) -> Non
         ("code", code.project, plan.code_url, code.manifest, code.rewritten)
     ]
     if data and data.path and data.manifest:
-        trees.append((f"data {data.name}", data.path, data.url, data.manifest, {}))
+        trees.append((f"data {data.name!r}", data.path, data.url, data.manifest, {}))
     for label, source, url, manifest, content in trees:
         if is_committed(storage, url, manifest):
             ledger.note(plan.run, f"{label} already there", url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.common import Interrupts, complete_jobs, ending, shown
@@ -68,7 +69,7 @@ def _run(args: argparse.Namespace, python: str, target: Target, home: Home, out:
         python=python,
         allow_secrets=frozenset(args.allow_secret),
     )
-    plan = make_plan(_job(args, home), options, target, home)
+    plan = make_plan(_job(args, home), options, target, home, out.progress)
     target.preflight(plan.job, python, plan.data.url if plan.data else None)
     if args.dry_run:
         _show_plan(plan, out)
@@ -139,13 +140,18 @@ def _follow(run: Run, target: Target, ledger: Ledger, home: Home, args: argparse
     from launcher.submit import exit_code_of
 
     with Interrupts() as interrupts:
+        started, waiting = time.monotonic(), False
 
-        def stop_if_asked() -> None:
+        def look(run: Run) -> None:
+            nonlocal waiting
+            if run.phase == "Pending" and not waiting and time.monotonic() - started > 1:
+                waiting = True
+                out.say("Pending: code and data are being brought in")
             if interrupts.new():
                 out.say(f"stopping {run.id}" + ("" if interrupts.count > 1 else "; Ctrl-C again: at once"))
                 target.stop(run, ledger, now=interrupts.count > 1)
 
-        run = follow(LogReader(target, run), ledger, out.log, stop_if_asked)
+        run = follow(LogReader(target, run), ledger, out.log, look)
     if not args.no_pull:
         _pull(run, target, home, out)
     if out.json_mode:

@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .registry import DataFile, Dataset, Problem, ProgressFactory, Say, Source, get, known, no_progress, silent
+from launcher.output import Progress, Say
+
+from .registry import DataFile, Dataset, Problem, Source, get, known, no_progress, silent
 
 __all__ = ["DataFile", "Dataset", "Problem", "Source", "check", "get", "is_official", "known", "prepare", "prepared"]
 
@@ -27,7 +29,7 @@ def prepare(
     source: str = "",
     force: bool = False,
     say: Say = silent,
-    progress: ProgressFactory = no_progress,
+    progress: Progress = no_progress,
 ) -> Path:
     """Bring data set ``name`` into ``dest`` (default: the cache) and return that folder.
 

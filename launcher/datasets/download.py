@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.output import Progress
+
 from .errors import SourceFailed
-from .registry import ProgressFactory
 
 AGENT = "modelarts-launcher"
 
@@ -39,7 +40,7 @@ class Limits:
     silence: float = 120.0
 
 
-def download(url: str, target: Path, limit: int, limits: Limits, label: str, progress: ProgressFactory) -> None:
+def download(url: str, target: Path, limit: int, limits: Limits, label: str, progress: Progress) -> None:
     """``url`` to the new file ``target``, at most ``limit`` bytes; ``SourceFailed`` says in a few words why not."""
     with _worded(limits):
         response = _opener(limits).open(urllib.request.Request(url, headers={"User-Agent": AGENT}))

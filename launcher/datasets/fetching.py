@@ -20,12 +20,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from launcher.errors import DataError
+from launcher.output import Progress, Say
 
 from . import places
 from .download import Limits
 from .errors import SourceFailed
 from .locks import locked
-from .registry import MIB, DataFile, Dataset, ProgressFactory, Say, Source, no_progress, silent
+from .registry import MIB, DataFile, Dataset, Source, no_progress, silent
 from .sources import Errand, fetch
 
 WORK = ".dataset"
@@ -39,7 +40,7 @@ def bring(
     force: bool = False,
     keep_others: bool = False,
     say: Say = silent,
-    progress: ProgressFactory = no_progress,
+    progress: Progress = no_progress,
     limits: Limits | None = None,
 ) -> Path:
     """See ``launcher.datasets.prepare``; ``keep_others`` is its fifth promise."""

