@@ -1,0 +1,38 @@
+"""Our steps alone, in memory: the boot file's own trainer, called as the boot file calls it. Prints a line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+
+from entrypoints import devices
+from jobs.lenet5 import JOB, Parameters
+
+STEPS_PER_CALL = 100
+"""What the boot file comes to on a CPU: a call of a quarter of a second."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=1875)
+    arguments = parser.parse_args()
+
+    parameters = Parameters()
+    device = devices.start("CPU", 0, lambda text: print(text, file=sys.stderr))
+    trainer = JOB.trainer(JOB.prepare(JOB.read(arguments.data, parameters)), parameters, device)
+    trainer.compile()
+    step_ms = []
+    for epoch in range(arguments.epochs):
+        begun = time.perf_counter()
+        for first in range(0, arguments.steps, STEPS_PER_CALL):
+            trainer.train(epoch, first, min(first + STEPS_PER_CALL, arguments.steps))
+        step_ms.append(1000 * (time.perf_counter() - begun) / arguments.steps)
+    print(json.dumps({"step_ms": step_ms[1:]}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Checkpoints: each is there whole, or not there.
+
+    checkpoints/lenet5-2_1875.ckpt    after step 1875 of epoch 2; MindSpore's own format, all that `Trainer.state` has
+    checkpoints/manifest.json         the checkpoints that count, oldest first, each with its size and sha256
+
+A checkpoint is written to scratch, sent under a temporary name, renamed, and only then named in the manifest, which is
+itself replaced whole. Whatever is killed whenever: what the manifest names is good. An old one is deleted only after
+the manifest has ceased to name it, and a name is used again only after that too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from jobs import JobError, State
+from storage.errors import Corrupt, NotFound
+from storage.files import hash_file
+
+from .output import Output
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FOLDER = "checkpoints"
+MANIFEST = FOLDER + "/manifest.json"
+SHOWN_DIFFERENCES = 3
+
+Note = Callable[[str], None]
+Metrics = Mapping[str, float]
+Schedule = Mapping[str, int]
+"""What must be equal for a run to continue another one: steps_per_epoch, batch_size, seed."""
+
+
+class Checkpoint(NamedTuple):
+    """One line of the manifest."""
+
+    file: str
+    size: int
+    sha256: str
+    step: int
+    """Steps done since the beginning of the training."""
+    epoch: int
+    """The epoch, from 1, that the last of them belongs to."""
+    time: str
+    metrics: Dict[str, float]
+
+
+class Manifest(NamedTuple):
+    """What `checkpoints/manifest.json` says."""
+
+    job: str
+    schedule: Dict[str, int]
+    checkpoints: Tuple[Checkpoint, ...] = ()
+
+    def encode(self) -> bytes:
+        content = {**self._asdict(), "checkpoints": [checkpoint._asdict() for checkpoint in self.checkpoints]}
+        return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
+
+
+class Found(NamedTuple):
+    """A checkpoint that has been verified and is here."""
+
+    checkpoint: Checkpoint
+    path: str
+    manifest: Manifest
+    """Without the checkpoints that are newer, which are damaged."""
+
+
+def read_manifest(output: Output) -> Optional[Manifest]:
+    """The manifest of a run's output, if it has one; JobError if it is none of ours."""
+    data = output.read(MANIFEST)
+    if data is None:
+        return None
+    try:
+        content = json.loads(data.decode())
+        checkpoints = tuple(_checkpoint(entry) for entry in content["checkpoints"])
+        schedule = {str(name): int(value) for name, value in content["schedule"].items()}
+        return Manifest(str(content["job"]), schedule, checkpoints)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise JobError(
+            f"{output.url}: {MANIFEST} is not a manifest of checkpoints ({type(error).__name__}: {error})",
+            "remove that file to start anew, or pass --resume_url with the output of another run",
+        ) from error
+
+
+def newest(output: Output, scratch: str, note: Note) -> Optional[Found]:
+    """Bring the newest checkpoint that verifies to the folder `scratch`, if any; `note` hears of damaged ones."""
+    manifest = read_manifest(output)
+    if manifest is None:
+        return None
+    for count in range(len(manifest.checkpoints), 0, -1):
+        checkpoint = manifest.checkpoints[count - 1]
+        path = os.path.join(scratch, checkpoint.file)
+        try:
+            size = output.download(f"{FOLDER}/{checkpoint.file}", path, checkpoint.sha256)
+            if size != checkpoint.size:
+                raise Corrupt(f"it has {size} bytes and must have {checkpoint.size}")
+        except (NotFound, Corrupt) as error:
+            note(f"warning: checkpoint {checkpoint.file} is damaged and skipped: {error}")
+            continue
+        return Found(checkpoint, path, manifest._replace(checkpoints=manifest.checkpoints[:count]))
+    return None
+
+
+def check_schedule(found: Found, job: str, schedule: Schedule) -> None:
+    """JobError unless a run with this schedule would have come to that checkpoint by itself."""
+    manifest = found.manifest
+    if manifest.job != job:
+        raise JobError(
+            f"checkpoint {found.checkpoint.file} is of the job {manifest.job}, and this is {job}",
+            "resume with the job that wrote it, or leave --resume away",
+        )
+    for name, value in schedule.items():
+        before = manifest.schedule.get(name)
+        if before != value:
+            raise JobError(
+                f"checkpoint {found.checkpoint.file} was trained with {name}={before}, and this run has {name}={value}",
+                "use the same data, or leave --resume away"
+                if name == "steps_per_epoch"
+                else f"pass --{name}={before}, or leave --resume away",
+            )
+
+
+def load(found: Found, expected: State) -> State:
+    """The arrays of a checkpoint. JobError, with the difference, unless names, shapes and types are those of
+    `expected`.
+
+    MindSpore's own load_param_into_net is too helpful here: when names do not match it drops their prefixes, and may
+    put moments into weights.
+    """
+    import mindspore
+
+    try:
+        loaded = mindspore.load_checkpoint(found.path)
+    except (ValueError, RuntimeError) as error:
+        raise JobError(
+            f"checkpoint {found.checkpoint.file} is whole, but MindSpore cannot read it: {error}",
+            "resume with the version that wrote it",
+        ) from error
+    state = {name: parameter.asnumpy().copy() for name, parameter in loaded.items()}
+    differences = _differences(state, expected)
+    if differences:
+        more = len(differences) - SHOWN_DIFFERENCES
+        shown = "; ".join(differences[:SHOWN_DIFFERENCES]) + (f"; and {more} more" if more > 0 else "")
+        raise JobError(
+            f"checkpoint {found.checkpoint.file} is of another network: {shown}",
+            "resume with the code that wrote it, or leave --resume away",
+        )
+    return state
+
+
+class Publisher:
+    """Writes the checkpoints of one run to its output, and keeps the manifest."""
+
+    def __init__(self, output: Output, job: str, schedule: Schedule, keep_last: int, scratch: str) -> None:
+        self._output = output
+        self._manifest = Manifest(job, dict(schedule))
+        self._keep_last = keep_last
+        self._scratch = scratch
+
+    def begin(self, kept: Sequence[Checkpoint] = ()) -> None:
+        """Start from these checkpoints of the output; others that lie there are of no run any more and go."""
+        ours = re.compile(re.escape(self._manifest.job) + r"-\d+_\d+\.ckpt")
+        names = {f"{FOLDER}/{checkpoint.file}" for checkpoint in kept}
+        stale = [
+            name for name in self._output.names(FOLDER) if ours.fullmatch(os.path.basename(name)) and name not in names
+        ]
+        self._manifest = self._manifest._replace(checkpoints=tuple(kept))
+        self._output.write(MANIFEST, self._manifest.encode())
+        self._output.remove(stale)
+
+    def publish(self, state: State, epoch: int, step: int, metrics: Metrics) -> str:
+        """Save a state, as it is after `step` steps in all, and send it off. The name of its file.
+
+        Returns when the file is in scratch; `Output.flush` tells when it has arrived.
+        """
+        done = step - (epoch - 1) * self._manifest.schedule["steps_per_epoch"]
+        file = f"{self._manifest.job}-{epoch}_{done}.ckpt"
+        path = os.path.join(self._scratch, file)
+        save(state, path)
+        written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        new = Checkpoint(file, os.path.getsize(path), hash_file(path), step, epoch, written, dict(metrics))
+
+        everything = (*self._manifest.checkpoints, new)
+        old, kept = everything[: -self._keep_last], everything[-self._keep_last :]
+        self._manifest = self._manifest._replace(checkpoints=kept)
+        self._output.upload(path, f"{FOLDER}/{file}", new.sha256)
+        self._output.write(MANIFEST, self._manifest.encode())
+        self._output.remove([f"{FOLDER}/{checkpoint.file}" for checkpoint in old])
+        return file
+
+
+def save(state: State, path: str) -> None:
+    """Write arrays as a MindSpore checkpoint, readable by all: MindSpore itself leaves its files with mode 0400."""
+    import mindspore
+
+    parameters = [{"name": name, "data": mindspore.Tensor(array)} for name, array in state.items()]
+    try:
+        mindspore.save_checkpoint(parameters, path)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise JobError(
+            f"cannot save a checkpoint in {os.path.dirname(path)}: {error}",
+            "free space there, and start again with --resume",
+        ) from error
+    os.chmod(path, 0o644)
+
+
+def _checkpoint(entry: Any) -> Checkpoint:
+    checkpoint = Checkpoint(**{name: entry[name] for name in Checkpoint._fields})
+    if not re.fullmatch(r"[\w.-]+\.ckpt", checkpoint.file) or not re.fullmatch(r"[0-9a-f]{64}", checkpoint.sha256):
+        raise ValueError(f"{checkpoint.file!r} is not described as a checkpoint is")
+    if not all(
+        isinstance(number, int) and number >= 0 for number in (checkpoint.size, checkpoint.step, checkpoint.epoch)
+    ):
+        raise ValueError(f"{checkpoint.file} has an odd size, step or epoch")
+    return checkpoint
+
+
+def _differences(there: State, here: State) -> List[str]:
+    differences = []
+    for name in sorted(set(there) | set(here)):
+        if name not in there:
+            differences.append(f"it has no {name}")
+        elif name not in here:
+            differences.append(f"it has {name}, which this network has not")
+        elif (there[name].shape, there[name].dtype) != (here[name].shape, here[name].dtype):
+            differences.append(f"{name} is {_describe(there[name])} there and {_describe(here[name])} here")
+    return differences
+
+
+def _describe(array: np.ndarray[Any, Any]) -> str:
+    return f"{array.dtype} {'x'.join(str(size) for size in array.shape) or 'scalar'}"

@@ -1,0 +1,159 @@
+"""The job contract: what a boot file is given, and how it says what went wrong.
+
+ModelArts calls a boot file with `--data_url=... --train_url=...` and the job's parameters as `--name=value`. There are
+two contracts, told apart by the values:
+
+    old   data_url and train_url are s3:// or obs:// URLs; the boot file copies, in and out
+    new   they are folders, which the platform fills before the start, and copies out every 30 s and at the end
+
+Which arguments the platform adds besides is its own affair: what is not known here is named in one line and ignored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import tempfile
+import traceback
+from dataclasses import dataclass
+from typing import Any, Mapping, NoReturn, Optional, Sequence, Tuple
+
+from jobs import Job, JobError
+from storage import StorageError
+
+DEVICES = ("auto", "Ascend", "GPU", "CPU")
+TRUE = ("1", "true", "yes", "on")
+FALSE = ("", "0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """A command line, understood."""
+
+    data_url: str
+    train_url: str
+    resume: bool
+    """Continue from the newest good checkpoint in train_url."""
+    resume_url: str
+    """Continue from the output of an earlier run, if train_url has nothing to continue from. May be empty."""
+    device_target: str
+    keep_last: int
+    parameters: Any
+    """The job's own `parameters`."""
+    unknown: Tuple[str, ...]
+    """What was given and is not known here."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """The place of this process among those of the run, as ModelArts' environment variables tell it."""
+
+    rank: int
+    """0 for the process that publishes checkpoints and results; the others only train."""
+    size: int
+    device_id: int
+
+    @classmethod
+    def of(cls, environ: Mapping[str, str]) -> Container:
+        """RANK_ID and RANK_SIZE are set where the boot file runs once a card, VC_* where it runs once a node."""
+        return cls(
+            rank=_number(environ, ("RANK_ID", "VC_TASK_INDEX"), 0),
+            size=_number(environ, ("RANK_SIZE", "VC_WORKER_NUM", "MA_NUM_HOSTS"), 1),
+            device_id=_number(environ, ("ASCEND_DEVICE_ID", "DEVICE_ID"), 0),
+        )
+
+
+def parse(job: Job, argv: Sequence[str], environ: Mapping[str, str]) -> Arguments:
+    """Understand a command line: JobError for one that cannot be. `--help` prints and exits.
+
+    An input or output whose access method is `env` comes as an environment variable called data_url or train_url.
+    """
+    parser = _Parser(
+        prog=os.path.basename(sys.argv[0]), description=f"Train {job.name}.", argument_default=None, allow_abbrev=False
+    )
+    text = parser.add_argument
+    text("--data_url", default=environ.get("data_url", ""), metavar="FOLDER|URL", help="the training data")
+    text(
+        "--train_url", default=environ.get("train_url", ""), metavar="FOLDER|URL", help="the output (default: ./output)"
+    )
+    text(
+        "--resume",
+        nargs="?",
+        const="1",
+        default="",
+        metavar="yes|no",
+        help="continue what train_url has the checkpoints of",
+    )
+    text("--resume_url", default="", metavar="FOLDER|URL", help="continue from the output of an earlier run")
+    text(
+        "--device_target", default="auto", metavar="|".join(DEVICES), help="where to train (default: the best there is)"
+    )
+    text("--keep_last", type=int, default=5, metavar="N", help="how many checkpoints to keep (default: 5)")
+    own = dataclasses.fields(job.parameters)
+    for field in own:
+        about = f"{field.metadata.get('help', '')} (default: {field.default})"
+        text(f"--{field.name}", type=type(field.default), default=field.default, metavar="N", help=about)
+    found, unknown = parser.parse_known_args(argv)
+
+    if not found.data_url:
+        raise JobError(
+            "--data_url is missing", f"pass the folder or URL of the training data: {parser.prog} --data_url=..."
+        )
+    if found.keep_last < 1:
+        raise JobError(f"keep_last is {found.keep_last}", "pass --keep_last=1 or more")
+    if found.resume.lower() not in TRUE + FALSE:
+        raise JobError(f"resume is {found.resume!r}", "pass --resume, or --resume=no")
+    devices = {device.lower(): device for device in DEVICES}
+    if found.device_target.lower() not in devices:
+        raise JobError(f"device_target is {found.device_target!r}", "pass --device_target=" + ", ".join(DEVICES))
+    return Arguments(
+        data_url=found.data_url,
+        train_url=found.train_url or os.path.join(os.getcwd(), "output"),
+        resume=found.resume.lower() in TRUE,
+        resume_url=found.resume_url,
+        device_target=devices[found.device_target.lower()],
+        keep_last=found.keep_last,
+        parameters=job.parameters(**{field.name: getattr(found, field.name) for field in own}),
+        unknown=tuple(unknown),
+    )
+
+
+def scratch_folder(name: str, environ: Mapping[str, str]) -> str:
+    """A new folder for files that nobody needs afterwards, on the node's fast disk (/cache) if it has one."""
+    for place in (environ.get("LAUNCHER_CACHE", ""), "/cache"):
+        if place and os.path.isdir(place) and os.access(place, os.W_OK):
+            return tempfile.mkdtemp(prefix=name + "-", dir=place)
+    return tempfile.mkdtemp(prefix=name + "-")
+
+
+def explain(error: BaseException) -> int:
+    """Tell the user, in two lines on stderr, and give the exit code. LAUNCHER_DEBUG=1 shows the traceback too."""
+    if os.environ.get("LAUNCHER_DEBUG", "") not in FALSE:
+        traceback.print_exception(type(error), error, error.__traceback__)
+    if isinstance(error, (JobError, StorageError)):
+        message, hint = error.message, error.hint or "look at the path or URL, and try again"
+    elif isinstance(error, OSError):
+        message, hint = str(error), "free space or give access there, and start again with --resume"
+    elif isinstance(error, MemoryError):
+        message, hint = "out of memory", "train on a larger machine, or with a smaller --batch_size"
+    else:
+        message, hint = f"{type(error).__name__}: {error}", "LAUNCHER_DEBUG=1 shows where this came from"
+    print(f"error: {_line(message)}\nhint: {_line(hint)}", file=sys.stderr, flush=True)
+    return 1
+
+
+def _line(text: str) -> str:
+    """The first line that says something."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no details were given")
+
+
+def _number(environ: Mapping[str, str], names: Sequence[str], default: int) -> int:
+    values: Tuple[Optional[str], ...] = tuple(environ.get(name) for name in names)
+    return next((int(value) for value in values if value and value.isdigit()), default)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise JobError(message, f"{self.prog} --help lists the arguments")

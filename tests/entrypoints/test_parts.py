@@ -1,0 +1,210 @@
+"""The parts of a run, one at a time, in this process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from entrypoints import checkpoints, contract, devices
+from entrypoints.output import Output
+from jobs import JobError
+from jobs.lenet5 import JOB
+from storage import StorageError
+
+
+def test_help_names_every_parameter(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        contract.parse(JOB, ["--help"], {})
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    for name in (
+        "data_url",
+        "train_url",
+        "resume",
+        "device_target",
+        "keep_last",
+        "epochs",
+        "batch_size",
+        "lr",
+        "momentum",
+    ):
+        assert f"--{name}" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "means"),
+    [(["--resume"], True), (["--resume=True"], True), (["--resume="], False), (["--resume=no"], False), ([], False)],
+)
+def test_resume_is_a_flag_and_also_a_value_since_platforms_pass_values(text: list[str], means: bool) -> None:
+    assert contract.parse(JOB, ["--data_url=x", *text], {}).resume is means
+
+
+def test_the_place_of_a_process_among_the_others() -> None:
+    of = contract.Container.of
+    assert of({}) == contract.Container(0, 1, 0)
+    assert of({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "2"}) == contract.Container(1, 2, 0)
+    assert of({"RANK_ID": "9", "RANK_SIZE": "16", "VC_TASK_INDEX": "1", "ASCEND_DEVICE_ID": "1"}).rank == 9
+    assert of({"RANK_ID": "", "VC_TASK_INDEX": "oops"}) == contract.Container(0, 1, 0)
+
+
+def test_scratch_is_where_the_platform_has_it(tmp_path: Path) -> None:
+    assert Path(contract.scratch_folder("job", {"LAUNCHER_CACHE": str(tmp_path)})).parent == tmp_path
+    elsewhere = Path(contract.scratch_folder("job", {"LAUNCHER_CACHE": str(tmp_path / "missing")}))
+    assert elsewhere.is_dir()
+    elsewhere.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("mindspore", "numpy", "works"),
+    [("2.8.0", "1.26.4", True), ("2.10.0", "1.26.4", True), ("2.10.0", "2.2.6", False), ("2.9.1", "2.0.0", False)],
+)
+def test_numpy_2_is_refused_where_mindspore_is_built_for_numpy_1(
+    monkeypatch: pytest.MonkeyPatch, mindspore: str, numpy: str, works: bool
+) -> None:
+    monkeypatch.setattr(devices, "_mindspore_version", lambda: mindspore)
+    monkeypatch.setattr(np, "__version__", numpy)
+    if works:
+        assert devices.check_versions() == mindspore
+    else:
+        with pytest.raises(JobError) as caught:
+            devices.check_versions()
+        assert numpy in caught.value.message
+        assert 'pip install "numpy<2"' in caught.value.hint
+
+
+def test_a_missing_mindspore_is_told_with_the_command_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(JobError, match="not installed") as caught:
+        devices.check_versions()
+    assert "pip install" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("target", "before", "after", "noted"),
+    [
+        ("CPU", None, "AVX2", False),
+        ("auto", None, "AVX2", False),
+        ("CPU", "SSE41", "SSE41", False),
+        ("CPU", "AVX512_CORE", "AVX512_CORE", True),
+        ("Ascend", None, None, False),
+    ],
+)
+def test_the_fast_kernels_are_chosen_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, target: str, before: str | None, after: str | None, noted: bool
+) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if before:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", before)
+    notes: list[str] = []
+    devices.set_environment(target, "2.10.0", notes.append)
+    assert os.environ.get("ONEDNN_MAX_CPU_ISA") == after
+    assert bool(notes) is noted
+    if before is None:
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+
+
+def test_auto_takes_the_best_device_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = []
+
+    def set_device(device: str, number: int = 0) -> None:
+        tried.append((device, number))
+        if device == "Ascend":
+            raise RuntimeError("Unsupported device target Ascend.\nmore")
+
+    fake = SimpleNamespace(GRAPH_MODE=0, set_context=lambda mode: None, set_device=set_device)
+    monkeypatch.setitem(devices.sys.modules, "mindspore", fake)
+    monkeypatch.setattr(devices, "check_versions", lambda: "2.8.0")
+    monkeypatch.setattr(devices, "present", lambda: ["Ascend", "GPU", "CPU"])
+    notes: list[str] = []
+    assert devices.start("auto", 3, notes.append) == "GPU"
+    assert tried == [("Ascend", 3), ("GPU", 3)]
+    assert notes == ["Ascend is there, but MindSpore 2.8.0 cannot use it: Unsupported device target Ascend."]
+    with pytest.raises(JobError, match="Ascend"):
+        devices.start("Ascend", 0, notes.append)
+
+
+def test_an_older_mindspore_has_no_set_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, Any]] = []
+    fake = SimpleNamespace(GRAPH_MODE=0, set_context=lambda **context: seen.append(context))
+    monkeypatch.setitem(devices.sys.modules, "mindspore", fake)
+    monkeypatch.setattr(devices, "check_versions", lambda: "2.0.0")
+    assert devices.start("Ascend", 2, print) == "Ascend"
+    assert seen == [{"device_target": "Ascend", "device_id": 2}, {"mode": 0}]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Output]:
+    yield Output(str(tmp_path / "out"))
+
+
+def test_the_output_does_things_in_order_and_in_the_background(output: Output, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"content")
+    output.upload(str(source), "a/file", hashlib.sha256(b"content").hexdigest())
+    output.write("a/other", b"1")
+    output.write("a/other", b"2")
+    output.remove(["a/file"])
+    assert output.flush()
+    assert output.read("a/file") is None
+    assert output.read("a/other") == b"2"
+    assert output.names("a") == ["a/other"]
+    assert not source.exists(), "scratch is given back"
+
+
+def test_nothing_follows_a_failure_and_the_failure_is_told(output: Output, tmp_path: Path) -> None:
+    output.upload(str(tmp_path / "missing"), "checkpoints/x.ckpt", "0" * 64)
+    with pytest.raises(StorageError, match="missing"):
+        output.write("checkpoints/manifest.json", b"{}")  # may come before the failure, but is not done
+        output.flush()
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(StorageError):
+        output.write("x", b"")
+
+
+def test_a_flush_gives_up_in_time(output: Output) -> None:
+    gate = threading.Event()
+    output._later(gate.wait)
+    begun = time.monotonic()
+    assert not output.flush(0.2)
+    assert time.monotonic() - begun < 5
+    gate.set()
+    assert output.flush()
+
+
+def test_names_that_mindspore_would_bend_until_they_fit_are_refused(tmp_path: Path) -> None:
+    """With `w` missing and `moments.w` there, load_param_into_net would put the moments into the weights."""
+    import mindspore
+
+    path = str(tmp_path / "x.ckpt")
+    mindspore.save_checkpoint([{"name": "moments.w", "data": mindspore.Tensor(np.ones(3, np.float32))}], path)
+    entry = checkpoints.Checkpoint("x.ckpt", 1, "0" * 64, 1, 1, "", {})
+    found = checkpoints.Found(entry, path, checkpoints.Manifest("lenet5", {}))
+    with pytest.raises(JobError, match="it has no w"):
+        checkpoints.load(found, {"w": np.ones(3, np.float32), "moments.w": np.ones(3, np.float32)})
+
+
+def test_a_state_survives_the_file_to_the_bit(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    state = {"a": random.rand(3, 4).astype(np.float32), "b": np.array([7], np.int32), "c": np.float32([np.nan, -0.0])}
+    path = str(tmp_path / "x.ckpt")
+    checkpoints.save(state, path)
+    assert os.stat(path).st_mode & 0o777 == 0o644
+    entry = checkpoints.Checkpoint("x.ckpt", 1, "0" * 64, 1, 1, "", {})
+    loaded = checkpoints.load(checkpoints.Found(entry, path, checkpoints.Manifest("lenet5", {})), state)
+    assert {name: array.tobytes() for name, array in loaded.items()} == {n: a.tobytes() for n, a in state.items()}
+
+
+def test_a_checkpoint_that_cannot_be_saved_is_told_in_two_lines(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(JobError, match="cannot save") as caught:
+        checkpoints.save({"a": np.ones(3, np.float32)}, str(tmp_path / "file" / "x.ckpt"))
+    assert caught.value.hint
