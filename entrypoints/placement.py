@@ -7,7 +7,7 @@ CPU, is kept if it has made the steps faster, and is undone when they become slo
 
     FREE   -- less CPU time than the threads could use --> TRIAL   (bound)
     TRIAL  -- steps faster than they were free        --> BOUND
-    TRIAL  -- not                                      --> FREE, for REST calls at least
+    TRIAL  -- not                                      --> FREE, for REST calls at least, twice as long each time
     BOUND  -- steps slower than the best               --> FREE
 
 No result depends on it. `docs/decisions/0003-lenet5-speed.md` has figures.
@@ -39,6 +39,7 @@ class Placement:
     def __init__(self) -> None:
         self._state = FREE
         self._rest = 0
+        self._next_rest = REST
         self._before = 0.0
         self._best = 0.0
         self._cpu = time.process_time()
@@ -56,7 +57,8 @@ class Placement:
         elif self._state == TRIAL and step < FASTER * self._before:
             self._state, self._best = BOUND, step
         elif self._state == TRIAL or step > SLOWER * self._best:
-            self._rest = REST if self._state == TRIAL else 0
+            if self._state == TRIAL:
+                self._rest, self._next_rest = self._next_rest, 2 * self._next_rest
             self._state = FREE
             threads, cpus = _workers()
             _bind([(thread, set(cpus)) for thread in threads])
@@ -73,15 +75,14 @@ def _workers() -> Tuple[List[int], List[int]]:
 
 
 def _name(thread: str) -> str:
-    with (
-        contextlib.suppress(OSError),
-        open(f"/proc/self/task/{thread}/comm", encoding="utf-8", errors="replace") as file,
-    ):
-        return file.read().strip()
-    return ""
+    try:
+        with open(f"/proc/self/task/{thread}/comm", encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:  # it has ended meanwhile
+        return ""
 
 
 def _bind(places: List[Tuple[int, Set[int]]]) -> None:
     for thread, cpus in places:
-        with contextlib.suppress(OSError):  # it may have ended meanwhile
+        with contextlib.suppress(OSError):
             os.sched_setaffinity(thread, cpus)

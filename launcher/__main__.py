@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -94,11 +95,18 @@ def _report(error: Exception, out: Output) -> int:
     if isinstance(error, StorageError):
         out.error(type(error).__name__, error.message, error.hint)
     elif isinstance(error, OSError):
-        out.error(type(error).__name__, f"{error.strerror or error}: {error.filename or 'this machine'}", "")
+        place = error.filename or "this machine"
+        out.error(type(error).__name__, f"{place}: {error.strerror or error}", _os_hint(error))
     else:
         hint = "this is a defect of the launcher: the same command with --debug shows where"
         out.error(type(error).__name__, f"{type(error).__name__}: {error}", hint)
     return ExitCode.ERROR
+
+
+def _os_hint(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some disk space and try again"
+    return f"ls -ld {error.filename}" if error.filename else "the same command with --debug shows where"
 
 
 def _mode(arguments: Sequence[str]) -> str:

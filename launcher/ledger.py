@@ -172,7 +172,9 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            hint = "free some disk space and try again" if "full" in str(error) else f"ls -l {self.path}"
+            hints = {"full": "free some disk space and try again", "locked": "another launcher is busy; try again"}
+            aside = f"mv {self.path} {self.path}.broken (the output of its runs stays in the buckets)"
+            hint = next((hint for word, hint in hints.items() if word in str(error)), aside)
             raise LedgerError(f"the ledger {self.path}: {error}", hint) from error
 
 

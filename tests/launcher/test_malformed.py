@@ -249,7 +249,7 @@ def refused(answer, codes=(1, 2, 102)) -> None:
     assert "Traceback" not in answer.err
     assert "defect of the launcher" not in answer.err
     assert lines[0].startswith("error: ") and len(lines[0]) > len("error: ") + 5, answer.err
-    assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("hint:  ")), answer.err
+    assert len(lines) == 2 and lines[1].startswith("hint:  ") and len(lines[1]) > len("hint:  ") + 3, answer.err
     assert answer.out == ""
 
 
