@@ -30,7 +30,6 @@ from storage.transfer import download_tree
 from . import checkpoints, devices
 from .contract import Arguments, Container, explain, parse, scratch_folder
 from .output import Output
-from .placement import Placement
 
 STOP_SECONDS = 12.0
 """How long a stopped run may take to send its last files; ModelArts kills it after about 15 s."""
@@ -111,7 +110,6 @@ class Run:
         self._seconds = 0.0
         self._steps = 0
         self._steps_per_call = 1
-        self._placement = Placement()
         self._published = 0
         self._trainer: Trainer
         self._publisher: Optional[checkpoints.Publisher] = None
@@ -230,7 +228,6 @@ class Run:
         if not math.isfinite(loss):
             raise JobError(f"the loss is {loss} in epoch {at.epoch + 1}, step {stop}", "train with a smaller --lr")
         seconds = max(time.perf_counter() - begun, 1e-6)
-        self._placement.called(seconds, stop - at.step)
         self._steps_per_call = 1 + int((stop - at.step) * CALL_SECONDS / seconds)
         return Position(at.epoch, stop, loss)
 

@@ -91,6 +91,14 @@ class Project:
     def home(self) -> Path:
         return self.root / ".launcher"
 
+    def last(self) -> dict[str, Any]:
+        """The newest run, as the ledger has it."""
+        from launcher.ledger import Ledger
+        from launcher.paths import Home
+
+        with Ledger(Home(self.root)) as ledger:
+            return ledger.find("@last").to_json()
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data", help="an MNIST folder; default: the launcher's own")
     parser.add_argument("--default-python", help="a Python with what `pip install mindspore` gives; default: makes one")
     parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments, _ = parser.parse_known_args()  # python -m bench training: the name of the bench is there too
     data = arguments.data or launcher_data()
     default = arguments.default_python or default_python()
 

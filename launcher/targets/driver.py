@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
-IMPORT_PATH = str(Path(__file__).resolve().parent.parent.parent)
+SUPERVISOR = Path(__file__).resolve().with_name("supervisor.py")
+IMPORT_PATH = str(SUPERVISOR.parent.parent.parent)
 """Where the supervisor finds ``launcher`` and ``storage``: where this process did."""
 
 
@@ -23,17 +23,13 @@ class Driver:
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "launcher.targets.supervisor", str(theirs.fileno())]
-            subprocess.run(  # the shell puts it into the background and is gone: nobody waits for it
-                ["/bin/sh", "-c", '"$@" &', "driver", *command],
-                env={**os.environ, "PYTHONPATH": IMPORT_PATH},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                pass_fds=[theirs.fileno()],
-                check=True,
+            theirs.set_inheritable(True)
+            os.posix_spawn(  # by its path, since -m would look for modules in the working folder first
+                sys.executable,
+                [sys.executable, str(SUPERVISOR), str(theirs.fileno())],
+                {**os.environ, "PYTHONPATH": IMPORT_PATH},
+                file_actions=[(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)],
+                setsid=True,
             )
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ writes the end into the ledger. It holds the run's lock all its life: when the l
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -20,7 +21,7 @@ from typing import Any
 
 from launcher.errors import LauncherError
 from launcher.ledger import Ledger
-from launcher.paths import Home, RunPaths
+from launcher.paths import Home
 from launcher.run import now
 from launcher.targets import driver
 from launcher.targets.container import Worker
@@ -36,6 +37,10 @@ LOOK_SECONDS = 0.1
 """How often a stop request is looked for; a worker's end is noticed at once."""
 
 
+class _StopAsked(Exception):
+    """Somebody wants the run to end while it is still being staged in."""
+
+
 class Supervisor:
     """One run from Pending to its end."""
 
@@ -48,13 +53,16 @@ class Supervisor:
         self.exit_code: int | None = None
         self.message = ""
         self.stopping = ""
+        self._signalled = False
         self.refused: set[str] = set()
         """Outputs that can be no objects: links that lead out, names that are no keys."""
         self._seen: list[dict[str, tuple[int, int]]] = []
-        self._wakeup, wakeup_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wakeup, wakeup_writer = os.pipe()
+        for end in (self._wakeup, wakeup_writer):
+            os.set_blocking(end, False)
         signal.set_wakeup_fd(wakeup_writer, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.signal(signal.SIGTERM, lambda *_: self._ask_stop("stopped by a signal to its supervisor"))
+        signal.signal(signal.SIGTERM, self._hear)
         for ignored in (signal.SIGINT, signal.SIGHUP):
             signal.signal(ignored, signal.SIG_IGN)
 
@@ -65,8 +73,12 @@ class Supervisor:
             if self.ledger.move(self.run_id, "Running", since=("Pending",), started_at=now()):
                 self._work()
             phase = self._phase()
+        except _StopAsked:
+            self._ask_stop("stopped before it started")
+            phase = self._phase()
         except (StorageError, LauncherError, OSError) as error:
-            phase, self.message = "Failed", f"could not be started: {error}"
+            how = "was broken off" if any(worker.process for worker in self.workers) else "could not be started"
+            phase, self.message = "Failed", f"{how}: {error}"
         except Exception as error:
             traceback.print_exc()
             phase, self.message = "Failed", f"the supervisor failed: {error!r}; see {self.paths.supervisor_log}"
@@ -80,11 +92,11 @@ class Supervisor:
             worker = Worker(index, self.paths, self.request)
             worker.paths.create()
             code, prefix = locate(self.request["code_url"], buckets=str(self.home.buckets))
-            download_tree(code, prefix, worker.code_dir)
+            download_tree(code, prefix, worker.code_dir, progress=self._heed)
             if self.request["contract"] == "new":
                 for channel, folder in worker.input_folders():
                     source, prefix = locate(channel["url"], buckets=str(self.home.buckets))
-                    download_tree(source, prefix, folder)
+                    download_tree(source, prefix, folder, progress=self._heed)
             self.workers.append(worker)
             self._seen.append({})
 
@@ -117,7 +129,7 @@ class Supervisor:
             if all(worker.ended for worker in self.workers):
                 self.exit_code = self.exit_code or 0
                 return
-            asked = _control(self.paths)
+            asked = self._asked()
             if time.monotonic() > limit:
                 self._ask_stop(f"the time limit of {self.request['time_limit_seconds']} s was reached")
             elif asked != "run":
@@ -132,10 +144,24 @@ class Supervisor:
             select.select([self._wakeup], [], [], LOOK_SECONDS)
             _drain(self._wakeup)
 
+    def _hear(self, *_: object) -> None:
+        self._signalled = True
+
+    def _asked(self) -> str:
+        """``run``, ``stop`` or ``kill``: what was last asked of this run."""
+        asked = self.paths.control.read_bytes()[:4].decode("ascii").strip()
+        return "stop" if asked == "run" and self._signalled else asked
+
+    def _heed(self, _: int) -> None:
+        """Called as bytes come in: a stop does not wait for the rest of them."""
+        if self._asked() != "run":
+            raise _StopAsked
+
     def _ask_stop(self, reason: str) -> None:
         if not self.stopping:
             self.stopping = reason
-            self.ledger.move(self.run_id, "Terminating", since=("Pending", "Running"))
+            with contextlib.suppress(LauncherError):  # a full disk must not keep a job from being stopped
+                self.ledger.move(self.run_id, "Terminating", since=("Pending", "Running"))
 
     def _phase(self) -> str:
         if self.stopping or self.exit_code is None:
@@ -224,11 +250,6 @@ def main(arguments: list[str]) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         Supervisor(home, run_id).drive()
-
-
-def _control(paths: RunPaths) -> str:
-    """``run``, ``stop`` or ``kill``: what was last asked of this run."""
-    return paths.control.read_bytes()[:4].decode("ascii").strip()
 
 
 def _drain(descriptor: int) -> None:

@@ -74,7 +74,7 @@ def test_killed_at_random_moments(seed, project, cli, tmp_path):
         if "launcher" in who:
             process.kill()
         if "supervisor" in who:
-            killed["supervisor"] += kill(processes(str(project.home), "launcher.targets.supervisor"))
+            killed["supervisor"] += kill(processes(str(project.home), "supervisor.py"))
         if who == "job":
             killed["job"] += kill(processes(str(project.home), "main.py"))
         assert process.wait(timeout=60) in (-signal.SIGKILL, 0, 100)

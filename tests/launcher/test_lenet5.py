@@ -93,7 +93,8 @@ def test_kills_tear_no_checkpoint_and_resume_completes(project, launch, mnist):
     chance = random.Random(5)
     resume: list[str] = []
     for _ in range(5):
-        words = ["submit", "lenet5", "--set", "epochs=2", "--contract", "old", "--detach", *resume]
+        contract = chance.choice(["old", "new"])
+        words = ["submit", "lenet5", "--set", "epochs=2", "--contract", contract, "--detach", *resume]
         run = launch(*words, cwd=project.root).out.strip()
         time.sleep(chance.uniform(3, 9))
         launch("stop", "--now", run, cwd=project.root)

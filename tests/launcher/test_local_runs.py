@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-
-from launcher.ledger import Ledger
-from launcher.paths import Home
 
 HOUSE = str(Path(__file__).resolve().parents[2])
 
@@ -30,25 +25,12 @@ out = pathlib.Path(args.train_url)
 """
 
 
-def last(project) -> dict:
-    """The newest run, as the ledger has it."""
-    with Ledger(Home(project.root)) as ledger:
-        return ledger.find("@last").to_json()
-
-
-def wait_until(condition, timeout=30):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
-
-
 def test_a_run_goes_all_the_way_round(project, cli):
     project.job("tiny", WRITES_OUTPUT, parameters={"epochs": 2})
     answer = cli("submit", "tiny", "--set", "epochs=5")
     assert answer.code == 0, answer
     assert answer.out == "epochs 5 unknown []\n"
-    run = last(project)
+    run = project.last()
     assert run["phase"] == "Completed" and run["exit_code"] == 0
     assert run["parameters"] == {"epochs": 5}
     assert run["result"] == {"accuracy": 0.5, "loss": None}
@@ -89,7 +71,7 @@ def test_the_end_is_told_as_it_was(script, code, phase, shell, project, cli):
     project.job("tiny", script)
     answer = cli("submit", "tiny")
     assert answer.code == shell
-    assert (last(project)["exit_code"], last(project)["phase"]) == (code, phase)
+    assert (project.last()["exit_code"], project.last()["phase"]) == (code, phase)
     if code:
         assert f"exit code {code}" in answer.err
     assert cli("wait", "@last").code == shell
@@ -120,7 +102,7 @@ target.write((prefix.rstrip("/") + "/copy.txt").lstrip("/"), text * 2)
         answer = cli("submit", "tiny", "--data", "data", "--contract", contract)
         assert answer.code == 0, answer
         assert answer.out.strip() == head
-        outputs.append((project.home / "outputs" / last(project)["id"] / "copy.txt").read_text())
+        outputs.append((project.home / "outputs" / project.last()["id"] / "copy.txt").read_text())
     assert outputs == ["123123", "123123"]
 
 
@@ -190,110 +172,16 @@ time.sleep(600)
     project.job("tiny", script, resources={"nodes": 3})
     answer = cli("submit", "tiny")
     assert answer.code == 100
-    assert last(project)["exit_code"] == 9
-    assert "worker-1" in last(project)["message"]
+    assert project.last()["exit_code"] == 9
+    assert "worker-1" in project.last()["message"]
 
 
 def test_the_time_limit_stops_a_run(project, cli):
     project.job("tiny", "import time; time.sleep(600)", time_limit="1s")
     answer = cli("submit", "tiny")
     assert answer.code == 103
-    assert last(project)["phase"] == "Terminated"
+    assert project.last()["phase"] == "Terminated"
     assert "time limit" in answer.err
-
-
-def test_detach_prints_the_id_alone(project, cli):
-    project.job("tiny", "import time; time.sleep(0.2); print('later')")
-    answer = cli("submit", "tiny", "--detach")
-    run = answer.out.strip()
-    assert answer.code == 0 and answer.out == run + "\n"
-    assert cli("wait", run, "--timeout", "0").code == 101
-    assert cli("wait", run).code == 0
-    assert cli("logs", run[:-1]).out == "later\n"
-
-
-def test_stop_lets_the_job_end_itself(project, cli):
-    script = """
-import signal, sys, time
-def end(*_):
-    print("saving"); sys.exit(143)
-signal.signal(signal.SIGTERM, end)
-print("ready")
-time.sleep(600)
-"""
-    project.job("tiny", script)
-    run = cli("submit", "tiny", "--detach").out.strip()
-    wait_until(lambda: "ready" in cli("logs", run).out)
-    assert cli("delete", "--yes", run).code == 1
-    assert cli("stop", run).code == 0
-    assert last(project)["phase"] == "Terminated" and last(project)["exit_code"] == 143
-    assert cli("logs", run).out == "ready\nsaving\n"
-    assert cli("wait", run).code == 103
-    assert cli("stop", run).code == 0, "stopping what has ended changes nothing"
-
-
-def test_stop_now_kills_what_never_reads_sigterm(project, cli):
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)"
-    project.job("tiny", script)
-    run = cli("submit", "tiny", "--detach").out.strip()
-    wait_until(lambda: "deaf" in cli("logs", run).out)
-    assert cli("stop", "--now", run).code == 0
-    assert last(project)["exit_code"] == 137
-
-
-@pytest.mark.slow
-def test_output_is_copied_out_while_the_job_runs(project, cli):
-    """Every 30 s, as ModelArts does it."""
-    script = """
-import argparse, pathlib, time
-parser = argparse.ArgumentParser(); parser.add_argument("--train_url")
-out = pathlib.Path(parser.parse_known_args()[0].train_url)
-(out / "early.txt").write_text("early")
-time.sleep(40)
-(out / "late.txt").write_text("late")
-"""
-    project.job("tiny", script)
-    run = cli("submit", "tiny", "--detach").out.strip()
-    output = project.home / "buckets" / "local" / "launcher" / "runs" / run / "output"
-    wait_until((output / "early.txt").exists, timeout=60)
-    assert last(project)["phase"] == "Running" and not (output / "late.txt").exists()
-    assert cli("wait", run).code == 0
-    assert (output / "late.txt").read_text() == "late"
-
-
-@pytest.mark.slow
-def test_a_deaf_job_is_killed_after_the_grace(project, cli):
-    script = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf'); time.sleep(600)"
-    project.job("tiny", script)
-    run = cli("submit", "tiny", "--detach").out.strip()
-    wait_until(lambda: "deaf" in cli("logs", run).out)
-    assert cli("stop", run).code == 0
-    assert (last(project)["phase"], last(project)["exit_code"]) == ("Terminated", 137)
-
-
-@pytest.mark.parametrize("presses", [1, 2])
-def test_ctrl_c_stops_a_local_run(presses, project, launch):
-    polite = "def end(*_):\n    print('bye'); sys.exit(143)\nsignal.signal(signal.SIGTERM, end)\n"
-    deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-    script = "import signal, sys, time\n" + (polite if presses == 1 else deaf) + "print('ready')\ntime.sleep(600)\n"
-    project.job("tiny", script)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "launcher", "submit", "tiny"],
-        env={**os.environ, "PYTHONPATH": HOUSE},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    assert "target local" in process.stderr.readline()
-    assert "stopping" in process.stderr.readline()
-    if presses == 2:
-        process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert out == ("bye\n" if presses == 1 else "")
-    assert last(project)["phase"] == "Terminated"
 
 
 def test_bytes_that_are_not_utf8_pass_unchanged(project, launch):
@@ -350,7 +238,7 @@ def test_a_prefix_that_names_two_runs_is_refused(project, cli):
 def test_delete_leaves_nothing(project, cli):
     project.job("tiny", WRITES_OUTPUT)
     cli("submit", "tiny")
-    run = last(project)["id"]
+    run = project.last()["id"]
     assert cli("delete", run).code == 2, "there is nobody to ask"
     assert cli("delete", "--yes", run).code == 0
     assert [path for path in project.home.rglob("*") if run in str(path)] == []
