@@ -173,6 +173,10 @@ class Publisher:
         self._output.write(MANIFEST, self._manifest.encode())
         self._output.remove(stale)
 
+    def adopt(self, found: Found) -> None:
+        """Publish a checkpoint of another output as it is. Its file in scratch is gone afterwards."""
+        self._send(found.path, found.checkpoint)
+
     def publish(self, state: State, epoch: int, step: int, metrics: Metrics) -> str:
         """Save a state, as it is after `step` steps in all, and send it off. The name of its file.
 
@@ -184,14 +188,17 @@ class Publisher:
         save(state, path)
         written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         new = Checkpoint(file, os.path.getsize(path), hash_file(path), step, epoch, written, dict(metrics))
+        self._send(path, new)
+        return file
 
+    def _send(self, path: str, new: Checkpoint) -> None:
+        """The file first, then the manifest that names it, and only then the removal of what that no longer names."""
         everything = (*self._manifest.checkpoints, new)
         old, kept = everything[: -self._keep_last], everything[-self._keep_last :]
         self._manifest = self._manifest._replace(checkpoints=kept)
-        self._output.upload(path, f"{FOLDER}/{file}", new.sha256)
+        self._output.upload(path, f"{FOLDER}/{new.file}", new.sha256)
         self._output.write(MANIFEST, self._manifest.encode())
         self._output.remove([f"{FOLDER}/{checkpoint.file}" for checkpoint in old])
-        return file
 
 
 def save(state: State, path: str) -> None:

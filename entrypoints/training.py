@@ -8,7 +8,10 @@ What a run leaves in train_url, under either contract:
     metrics.jsonl         a line an epoch: epoch, step, loss, step_ms, samples_per_second, time
     result.json           at the end: accuracy, loss, epochs, seconds, samples_per_second
 
-A run without --resume starts its output anew. Exit codes: 0; 1 after an error, told in two lines; 143 after SIGTERM.
+A run without --resume starts its output anew. One that continues another output first makes that checkpoint, and the
+metrics up to it, its own: whatever becomes of it, it can be continued in turn.
+
+Exit codes: 0; 1 after an error, told in two lines; 143 after SIGTERM.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import shutil
 import signal
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from jobs import Job, JobError, Trainer
 from storage import is_remote, locate
@@ -119,7 +122,7 @@ class Run:
         for argument in self._arguments.unknown:
             note(f"ignored: {argument} is no parameter of {self._job.name}")
         raw = self._read_data()
-        found, own = self._find_checkpoint()
+        found, source = self._find_checkpoint()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(self._job.prepare, raw)
             device = devices.start(self._arguments.device_target, self._container.device_id, note)
@@ -127,7 +130,7 @@ class Run:
         self._trainer = self._job.trainer(data, self._parameters, device)
         start = self._restore(found)
         self._trainer.compile()
-        self._begin_output(found if own else None)
+        self._begin_output(found, source)
         self._stop.defer()
         settings = " ".join(f"{name}={value}" for name, value in vars(self._parameters).items())
         say(f"training {self._job.name} on {device}: {settings}, {self._trainer.steps_per_epoch} steps per epoch")
@@ -148,20 +151,21 @@ class Run:
         except JobError as error:
             raise JobError(error.message.replace(folder, url), error.hint.replace(folder, url)) from error
 
-    def _find_checkpoint(self) -> Any:
-        """The checkpoint to continue from, if any, and whether it is of this output."""
+    def _find_checkpoint(self) -> Tuple[Optional[checkpoints.Found], Output]:
+        """The checkpoint to continue from, if any, and the output that it is of."""
         arguments = self._arguments
         places = [arguments.train_url] if arguments.resume else []
         places += [arguments.resume_url] if arguments.resume_url else []
         for place in places:
-            found = checkpoints.newest(Output(place), self._scratch, note)
+            source = self._output if _place(place) == _place(arguments.train_url) else Output(place)
+            found = checkpoints.newest(source, self._scratch, note)
             if found:
                 say(f"resuming from {found.checkpoint.file} of {place}")
-                return found, place == arguments.train_url
+                return found, source
             say(f"{place} has no checkpoint to resume from")
         if places:
             say("starting from scratch")
-        return None, False
+        return None, self._output
 
     def _restore(self, found: Optional[checkpoints.Found]) -> Position:
         """Bring the trainer to where the checkpoint is, and get ready to publish."""
@@ -182,16 +186,19 @@ class Run:
         epoch, step = divmod(found.checkpoint.step, self._trainer.steps_per_epoch)
         return Position(epoch, step, found.checkpoint.metrics.get("loss", 0.0) * step)
 
-    def _begin_output(self, found: Optional[checkpoints.Found]) -> None:
+    def _begin_output(self, found: Optional[checkpoints.Found], source: Output) -> None:
         """Make the output say what is true now; also finds out, before any work is done, whether it can be written."""
         if self._publisher is None:
             return
+        own = source is self._output
         if found:
-            lines = (self._output.read("metrics.jsonl") or b"").decode().splitlines()
+            lines = (source.read("metrics.jsonl") or b"").decode().splitlines()
             self._metrics = [line for line in map(_record, lines) if line and line["step"] <= found.checkpoint.step]
-        self._publisher.begin(found.manifest.checkpoints if found else ())
+        self._publisher.begin(found.manifest.checkpoints if found and own else ())
         self._output.remove(["result.json"])
         self._write_metrics()
+        if found and not own:
+            self._publisher.adopt(found)
         self._output.flush()
 
     def _train(self, start: Position) -> int:
@@ -296,6 +303,11 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """The same, beside the matter, on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def _place(url: str) -> str:
+    """The same text for every way to write the same output."""
+    return url.rstrip("/").replace("s3://", "obs://") if is_remote(url) else os.path.realpath(url)
 
 
 def _json(value: object) -> bytes:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from launcher.cli import VERBS
 from launcher.cli.common import add_output_flags
@@ -17,11 +17,14 @@ from launcher.errors import ExitCode, LauncherError, UsageError, nearest
 from launcher.output import Output
 
 EPILOG = """exit codes: 0 fine, 1 error, 2 usage, 100 the run failed, 101 not finished, 102 not found, 103 stopped,
-130 interrupted. Start with: python -m launcher submit lenet5"""
+130 interrupted, 141 nobody reads. Start with: python -m launcher submit lenet5"""
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose complaints are the launcher's own two lines."""
+    """An argument parser whose complaints are the launcher's own two lines; it takes no abbreviated flags."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, f"{self.prog} --help")
@@ -34,11 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(_run(arguments, out))
     except KeyboardInterrupt:
-        out.say("interrupted")
+        if out.json_mode:
+            out.error("Interrupted", "interrupted", "")
+        else:
+            out.say("interrupted")
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
+        return ExitCode.BROKEN_PIPE
     except Exception as error:
         if "--debug" in arguments:
             raise

@@ -42,6 +42,8 @@ class ExitCode(IntEnum):
     """The run was stopped before its end, by a person or by its time limit."""
     INTERRUPTED = 130
     """Ctrl-C."""
+    BROKEN_PIPE = 141
+    """Whoever read our output has gone (``| head``); a run goes on without being followed."""
 
 
 class LauncherError(Exception):

@@ -62,7 +62,10 @@ def script_job(script: str) -> Job:
         raise UsageError(f"{script!r} is no Python file", "ModelArts starts a boot file that ends with .py")
     name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.stem).strip("-_")[:40] or "script"
     path = path.absolute()
-    return Job(JobSpec(name=name, boot_file=path.name), path.parent, script=True)
+    try:
+        return Job(JobSpec(name=name, boot_file=path.name), path.parent, script=True)
+    except ValueError as error:
+        raise UsageError(str(error), "rename the script") from None
 
 
 def code_paths(job: Job) -> list[str]:

@@ -102,6 +102,7 @@ class Ledger:
 
     def find(self, reference: str) -> Run:
         """The run that a person means: an id, a unique prefix of one, or ``@last``."""
+        reference = reference.encode("utf-8", "backslashreplace").decode()
         if reference == "@last":
             found = self.runs(limit=1)
             if not found:

@@ -6,6 +6,7 @@ stdout, talk still on stderr), ``quiet`` (data only).
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -34,6 +35,7 @@ class Output:
 
     def __init__(self, mode: str = "human", stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
         self.mode = mode
+        self._open_line = False
         self.stdout = stdout if stdout is not None else sys.stdout
         self.stderr = stderr if stderr is not None else sys.stderr
 
@@ -49,6 +51,7 @@ class Output:
     def log(self, chunk: bytes) -> None:
         """Bytes of a job's log, as they are; with ``--json`` they are talk."""
         stream = self.stderr if self.json_mode else self.stdout
+        self._open_line = not chunk.endswith(b"\n")
         stream.flush()
         buffer = getattr(stream, "buffer", None)
         if buffer is None:
@@ -61,7 +64,7 @@ class Output:
         """The one JSON value of this call."""
         import json
 
-        json.dump(value, self.stdout, indent=2, ensure_ascii=False)
+        json.dump(_finite(value), self.stdout, indent=2, ensure_ascii=False, allow_nan=False)
         self.stdout.write("\n")
         self.stdout.flush()
 
@@ -115,8 +118,22 @@ class Output:
             bar.close()
 
     def _talk(self, text: str) -> None:
+        if self._open_line and self.stdout.isatty():  # a log that ends without a line end
+            text = "\n" + text
+        self._open_line = False
         self.stderr.write(text + "\n")
         self.stderr.flush()
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN: they are null there."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
 
 
 class _Bar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 from datetime import datetime, timezone
@@ -11,12 +12,13 @@ from typing import Any
 
 import msgspec
 
-from launcher.errors import DataError, UsageError, nearest
+from launcher.errors import DataError, SecretFound, UsageError, nearest
 from launcher.jobs import Job
 from launcher.output import Progress
 from launcher.paths import BUCKET, ROOT, Home
+from launcher.secrets import find_secret_in_value
 from launcher.snapshot import Snapshot, take
-from launcher.spec import Scalar
+from launcher.spec import Scalar, as_text
 from launcher.targets.base import Target
 from storage.base import Storage
 from storage.manifest import Entry, Manifest, committed
@@ -107,8 +109,9 @@ class Plan(msgspec.Struct, frozen=True):
 
 def make_plan(job: Job, options: Options, target: Target, home: Home, progress: Progress) -> Plan:
     """Look, decide, and write nothing. Raises what is wrong with the request before anything is spent."""
-    snapshot = take(job, options.allow_secrets)
+    named = _refuse_secrets(job, options)
     data = _data(job, options, home, progress)
+    snapshot = take(job, options.allow_secrets - named, data.path if data else None)
     run = new_run_id(job.spec.name)
     plan = Plan(
         run=run,
@@ -146,6 +149,21 @@ def key_of(folder_url: str) -> str:
 def is_committed(storage: Storage, tree_url: str, manifest: Manifest) -> bool:
     """Whether the whole tree lies there already: its manifest is written last."""
     return committed(storage, key_of(tree_url)) == manifest.to_json()
+
+
+def _refuse_secrets(job: Job, options: Options) -> set[str]:
+    """SecretFound for a key among the values that would stand in the request; the names of all these values."""
+    words = options.arguments
+    follows = [(name.lstrip("-"), value) for name, value in itertools.pairwise(words) if name.startswith("-")]
+    joined = [word.lstrip("-").partition("=")[::2] for word in words if "=" in word]
+    parameters = [(name, as_text(value)) for name, value in job.spec.parameters.items()]
+    values = [*job.spec.environment.items(), *parameters, *follows, *joined]
+    for name, value in values:
+        found = find_secret_in_value(name, value)
+        if found and name not in options.allow_secrets:
+            hint = f"have the job read it from a place of its own; if it is no secret: --allow-secret {name}"
+            raise SecretFound(f"{found}; what a run is given is stored and shown", hint)
+    return {name for name, _ in values}
 
 
 def _data(job: Job, options: Options, home: Home, progress: Progress) -> Data | None:

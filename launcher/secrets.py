@@ -1,37 +1,55 @@
-"""The secret guard: what must not leave the machine inside a code snapshot.
+"""The secret guard: what must not leave the machine inside a code snapshot or on a command line.
 
 Two tables: names of files that hold keys by convention, and shapes of keys inside text. A hit is reported with its
 place and a masked value, and stops the submit; ``--allow-secret PATH`` lets one file through.
+
+A shape finds a name (``SK``, ``OBS_SECRET``, ``api_key`` …) and the value given to it; whether the value is a key is
+judged by ``_random``: Huawei Cloud's own are 20 capitals and digits (AK) or 40 letters and digits (SK).
 """
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import re
+from collections.abc import Iterator
 
 import msgspec
 
 NAMES = (
-    ".env", ".env.*", "*.pem", "*.p12", "*.pfx", "*.key", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", ".netrc",
-    ".pypirc", ".npmrc", ".git-credentials", "credentials", "credentials.csv", "credentials.json", ".obsutilconfig",
+    ".env", ".env.*", "*.env", ".envrc", "*.pem", "*.p12", "*.pfx", "*.key", "*.ppk", "id_rsa", "id_rsa.*", "id_dsa",
+    "id_dsa.*", "id_ecdsa", "id_ecdsa.*", "id_ed25519", "id_ed25519.*", ".netrc", ".pypirc", ".npmrc", "kubeconfig",
+    "*.kubeconfig", ".git-credentials", "credentials", "credentials*.csv", "credentials.json", "accesskey*.csv",
+    "access[_-]key*.csv", ".obsutilconfig", "secrets.yaml", "secrets.yml",
 )  # fmt: skip
 """``credentials.csv`` is what the Huawei Cloud console gives a person who makes an access key."""
-HARMLESS_NAMES = (".env.example", ".env.sample", ".env.template", "*.pub.pem")
+HARMLESS_NAMES = (
+    ".env.example", ".env.sample", ".env.template", "example.env", "sample.env", "template.env", "*.pub", "*.pub.pem",
+)  # fmt: skip
 
-_QUOTE = r"(?:\\?[\"'])?"  # in a notebook, a quote has a backslash before it
-_KEY = rf"{_QUOTE}(?P<value>[A-Za-z0-9+/=_-]{{16,}}){_QUOTE}"
-_WORDS = (
-    r"(?:access[_-]?key(?:[_-]?id)?|secret[_-]?(?:access[_-]?)?key|security[_-]?token|"
-    r"(?:huaweicloud|obs|aws|s3|cloud)\w*?[_-](?:ak|sk)|\b(?:ak|sk)\b|password|passwd|api[_-]?key)"
+_WORD = (
+    r"[AaSsPpTtIiKk](?i:(?<=a)(?:ccess[_-]?key(?:[_-]?id)?|pi[_-]?key)|(?<=s)ecret(?:[_-]?(?:access[_-]?)?key)?|"
+    r"(?<=p)ass(?:word|wd)|(?<=t)oken|(?<![a-z0-9].)(?<=[as])k|(?<=\s-[ik])(?==))\d{0,2}(?![A-Za-z0-9_])"
 )
+"""What a key is called, at the end of a name; ``-i=`` and ``-k=`` are obsutil's. A set comes first: that is quick."""
+_QUOTE = r"(?:\\?[\"']){1,3}"  # in a notebook, a quote has a backslash before it
+_KEY = r"(?P<value>[A-Z0-9+/][A-Z0-9+/=_-]{15,})(?![A-Z0-9+/=_-])"
+_QUOTED = rf"[rbfu]{{0,2}}(?P<quote>{_QUOTE}){_KEY}"
+_VALUE = rf"(?:[rbfu]{{1,2}}(?=\\?[\"']))?(?P<quote>{_QUOTE})?{_KEY}(?(quote)|(?!\w*[(\[]|\.\w))"
+_GIVEN = rf"(?:{_QUOTE})?\]?[ \t]*(?::[ \t]*[a-z_][\w.\[\]| ]{{0,40}}=|:=|=>|[:=])[ \t]*(?:[(\[]\s*)?"
+"""Between name and value: ``=``, ``": "``, ``"] =``, ``: str =``, ``= (``."""
 SHAPES = (
-    ("a private key", re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?P<value>)")),
-    ("an access or secret key", re.compile(rf"(?i){_WORDS}{_QUOTE}\s*[:=]\s*{_KEY}")),
-    ("an AWS access key", re.compile(r"\b(?P<value>(?:AKIA|ASIA)[A-Z0-9]{16})\b")),
-    ("a token", re.compile(r"\b(?P<value>gh[pousr]_[A-Za-z0-9]{36,}|hf_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{40,})\b")),
+    ("a private key", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----(?P<value>)"),
+    ("an access or secret key", rf"{_WORD}(?i:{_GIVEN}{_VALUE})"),
+    ("an access or secret key", rf"{_WORD}(?i:{_QUOTE}\s*,\s*{_QUOTED})"),
+    ("an access or secret key", rf"--(?<![\w-]--)[\w-]{{0,40}}?{_WORD}[ \t]+(?i:{_VALUE})"),
+    ("an access or secret key", rf"(?:ObsClient|Credentials)\w*\(\s*(?i:{_QUOTED})"),
+    ("an AWS access key", r"(?P<value>A(?<!\wA)(?:KIA|SIA)[A-Z0-9]{16})\b"),
+    ("a token", r"(?P<value>gh[pousr]_[A-Za-z0-9]{36,}|hf_[A-Za-z0-9]{30,}|pypi-[A-Za-z0-9_-]{40,})\b"),
+    ("a URL with a password", r"://[^\s:/@\"'{}<>]{1,80}:(?P<value>[A-Za-z0-9._~%+=!*-]{8,})@[A-Za-z0-9\[]"),
 )
-QUICK = re.compile(rb"(?i)PRIVATE KEY-----|key|token|passw|\b[as]k\b|_[as]k\b|AKIA|ASIA|gh[pousr]_|hf_|pypi-")
-MAX_BYTES = 4 << 20
+_SHAPES = tuple((kind, re.compile(shape)) for kind, shape in SHAPES)
+MAX_BYTES = 64 << 20
 """Larger files are data, not configuration; they are judged by name alone."""
 
 
@@ -49,31 +67,74 @@ class Secret(msgspec.Struct, frozen=True):
 
 
 def find_secrets(path: str, content: bytes) -> list[Secret]:
-    """What looks like a secret in a file of that name and content."""
+    """What looks like a secret in a file of that name and content, one a line."""
     name = path.rsplit("/", 1)[-1]
     if _matches(name, NAMES) and not _matches(name, HARMLESS_NAMES):
         return [Secret(path, 0, "a file of credentials, by its name", "")]
-    if len(content) > MAX_BYTES or b"\0" in content[:4096] or not QUICK.search(content):
+    text = _text(content)
+    if text is None:
         return []
-    found = []
-    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
-        for kind, shape in SHAPES:
-            hit = shape.search(line)
-            if hit and (not hit["value"] or _random(hit["value"])):
-                found.append(Secret(path, number, kind, mask(hit["value"])))
-                break
-    return found
+    found: dict[int, Secret] = {}
+    for start, kind, value in _keys(text, is_python=name.lower().endswith((".py", ".pyi"))):
+        line = text.count("\n", 0, start) + 1
+        found.setdefault(line, Secret(path, line, kind, mask(value)))
+    return [found[line] for line in sorted(found)]
+
+
+def find_secret_in_value(name: str, value: str) -> Secret | None:
+    """What looks like a secret in ``NAME=VALUE`` of a command line; the place in the answer is ``name``."""
+    for _, kind, hit in _keys(f'{name}="{value}"\n{value}\n', is_python=False):
+        return Secret(name, 0, kind, mask(hit))
+    if re.search(rf"{_WORD}$", name) and len(value) >= 16 and _random(value):
+        return Secret(name, 0, "an access or secret key", mask(value))
+    return None
 
 
 def mask(value: str) -> str:
-    """``AB…YZ, 40 characters``."""
-    return f"{value[:2]}…{value[-2:]}, {len(value)} characters" if value else ""
+    """``AB…YZ, 40 characters``; of a short one, no character at all."""
+    ends = f"{value[:2]}…{value[-2:]}" if len(value) >= 16 else "…"
+    return f"{ends}, {len(value)} characters" if value else ""
+
+
+def _keys(text: str, is_python: bool) -> Iterator[tuple[int, str, str]]:
+    """Where a secret's value begins, what it is, and the value. In Python, a word without quotes is a name."""
+    for kind, shape in _SHAPES:
+        for hit in shape.finditer(text):
+            groups = hit.groupdict()
+            value = groups["value"]
+            bare = is_python and "quote" in groups and not groups["quote"]
+            judge = _cloud_key if bare else _mixed if "URL" in kind else _random
+            if not value or judge(value):
+                yield hit.start("value"), kind, value
+
+
+def _text(content: bytes) -> str | None:
+    """The file's text, by its byte order mark where it has one; None for what is no text."""
+    if len(content) > MAX_BYTES:
+        return None
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    return None if b"\0" in content[:4096] else content.decode("utf-8-sig", "replace")
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatch(name.lower(), pattern) for pattern in patterns)
+    return any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns)
+
+
+def _mixed(value: str) -> bool:
+    """Keys mix digits with letters; ``password`` and ``your_secret_access_key`` do not."""
+    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and len(set(value)) >= 6
+
+
+def _cloud_key(value: str) -> bool:
+    """An AK or SK of Huawei Cloud."""
+    return bool(re.fullmatch(r"[A-Z0-9]{20}|[A-Za-z0-9]{40}", value)) and _mixed(value) and len(set(value)) >= 10
 
 
 def _random(value: str) -> bool:
-    """Keys mix digits with letters and repeat little; ``your_secret_access_key`` and names of variables do not."""
-    return any(c.isdigit() for c in value) and any(c.isalpha() for c in value) and len(set(value)) >= 10
+    """Keys change often between words and digits; ``skip_connection_block_1`` is made of long ones."""
+    if _cloud_key(value):
+        return True
+    runs = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", value)
+    longest_mean = 3.2 if re.search(r"[_/-]", value) else 5
+    return _mixed(value) and len(set(value)) >= 8 and sum(map(len, runs)) / len(runs) < longest_mean

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,8 +37,8 @@ def load_settings(home: Home, **flags: str | None) -> Settings:
         if path.is_file():
             from launcher.yamlfile import load
 
-            given = msgspec.structs.asdict(load(path, Settings))
-            values.update({key: value for key, value in given.items() if value != _DEFAULTS[key]})
+            given = msgspec.structs.asdict(load(path, _File))
+            values.update({key: value for key, value in given.items() if value is not msgspec.UNSET})
     for key in _DEFAULTS:
         if os.environ.get(f"LAUNCHER_{key.upper()}"):
             values[key] = os.environ[f"LAUNCHER_{key.upper()}"]
@@ -52,3 +52,10 @@ def load_settings(home: Home, **flags: str | None) -> Settings:
 
 
 _DEFAULTS = msgspec.structs.asdict(Settings())
+_File: Any = msgspec.defstruct(
+    "_File",
+    [(key, str | msgspec.UnsetType, msgspec.UNSET) for key in _DEFAULTS],
+    frozen=True,
+    forbid_unknown_fields=True,
+)
+"""What one file says: a key that it has counts even where it says the default."""

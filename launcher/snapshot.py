@@ -3,26 +3,30 @@
 The rules, first match first:
 
 1. what no job ever needs (``ALWAYS_OUT``: version control, virtual environments, caches) stays out;
-2. the ``.gitignore`` and ``.launcherignore`` files of the project, nearest folder first, ``.launcherignore`` over
-   ``.gitignore`` (so ``!weights.ckpt`` there brings back what git ignores); within a file the last match counts, as in
-   git;
-3. everything else under ``code.include`` goes up.
+2. so does the data folder, when it lies inside the project;
+3. the ``.launcherignore`` files, nearest folder first, from the file's own folder up to the project, and on to the
+   root of the git checkout that it lies in; within a file the last match counts, as in git;
+4. the ``.gitignore`` files, likewise: any word of a ``.launcherignore`` comes before theirs, so ``!weights.ckpt`` there
+   brings back what git ignores;
+5. everything else under ``code.include`` goes up.
 
-Links follow the policy of ``storage.manifest``: inside the project they are sent as what they point to, others are
-refused. Python and shell files with Windows line ends are sent with Unix ones. The limits are ModelArts' own.
+A folder that is out is not entered. Links that lie inside the project are sent as what they point to; others are
+refused unless a rule keeps them out. Python and shell files with Windows line ends are sent with Unix ones. The limits
+are ModelArts' own.
 """
 
 from __future__ import annotations
 
 import os
+import posixpath
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
-from launcher.errors import LauncherError, SecretFound, UsageError
+from launcher.errors import LauncherError, SecretFound, UsageError, nearest
 from launcher.jobs import Job, code_paths
 from launcher.secrets import find_secrets
 from storage.errors import LinkRefused
@@ -34,7 +38,8 @@ ALWAYS_OUT = {
     ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", ".tox", ".DS_Store", "Thumbs.db", ".idea", ".vscode",
 }  # fmt: skip
 ALWAYS_OUT_SUFFIXES = (".pyc", ".pyo", ".swp", "~")
-IGNORE_FILES = (".gitignore", ".launcherignore")
+IGNORE_FILES = (".launcherignore", ".gitignore")
+DATA_RULE = "the data (--data)"
 UNIX_LINES = (".py", ".sh")
 MAX_FILES, MAX_DEPTH, MAX_BYTES = 1000, 32, 5 << 30
 """ModelArts takes at most 1000 files, 32 levels and 5 GB of code (codes 2759, 2760, 2761)."""
@@ -63,20 +68,25 @@ class Snapshot(msgspec.Struct, frozen=True):
     notes: list[str] = []
 
 
-def take(job: Job, allow_secrets: frozenset[str] = frozenset()) -> Snapshot:
+def take(job: Job, allow_secrets: frozenset[str] = frozenset(), data_folder: Path | None = None) -> Snapshot:
     """Look at the job's code and decide; reads every file, writes nothing.
 
-    Raises SecretFound, UsageError (a limit, a boot file left out), LauncherError (the boot file does not compile) and
-    storage's LinkRefused and UnsafeKey.
+    ``data_folder``, where it lies inside the project, goes up as the data and not as code; a boot file inside it is
+    still code, and so is the whole folder then.
+
+    Raises SecretFound, UsageError (a limit, a boot file left out, an allowed file that is not there), LauncherError
+    (the boot file does not compile) and storage's LinkRefused and UnsafeKey.
     """
-    walk = _Walk(job.project)
+    data = _real(data_folder) if data_folder else None
+    walk = _Walk(job.project, None if data in _real(job.boot_file).parents else data)
     for path in code_paths(job):
         walk.add(path)
     _check_limits(walk.files)
+    allowed = _allowed(allow_secrets, walk.files)
     entries, rewritten, secrets, notes = [], {}, [], []
     for file in walk.files:
         content = _read(job.project / file.path)
-        if file.path not in allow_secrets:
+        if file.path not in allowed:
             secrets += find_secrets(file.path, content)
         if file.path.endswith(UNIX_LINES) and b"\r\n" in content:
             content = rewritten[file.path] = content.replace(b"\r\n", b"\n")
@@ -89,7 +99,8 @@ def take(job: Job, allow_secrets: frozenset[str] = frozenset()) -> Snapshot:
         hint = f"move it out, name it in .launcherignore, or pass --allow-secret {secrets[0].path}"
         raise SecretFound(f"{secrets[0]}{more}; nothing was sent", hint)
     if not any(entry.path == job.spec.boot_file for entry in entries):
-        rule = next((f.rule for f in walk.excluded if job.spec.boot_file.startswith(f.path)), "no rule")
+        boot = f"{job.spec.boot_file}/"
+        rule = next((f.rule for f in walk.excluded if boot.startswith(f.path.rstrip("/") + "/")), "no rule")
         raise UsageError(f"the boot file {job.spec.boot_file} is kept out by {rule}", "change that rule")
     if any(entry.path.rsplit("/", 1)[-1] == "pip-requirements.txt" for entry in entries):
         notes.append("pip-requirements.txt is installed by ModelArts before the start, and not by the local target")
@@ -101,35 +112,44 @@ def take(job: Job, allow_secrets: frozenset[str] = frozenset()) -> Snapshot:
 class _Walk:
     """The project's files in order, each with its rule; folders that are out are not entered."""
 
-    def __init__(self, project: Path) -> None:
+    def __init__(self, project: Path, data: Path | None) -> None:
         self.project = project
-        self.real_project = project.resolve()
+        self.data = data
+        self.real_project = _real(project)
         self.files: list[CodeFile] = []
         self.excluded: list[CodeFile] = []
-        self._ignores: dict[str, list[_Ignore]] = {}
+        self._rules = _Rules(self.real_project)
         self._seen: set[str] = set()
 
     def add(self, path: str) -> None:
-        """Walk one of ``code.include``; what stands there itself is in, whatever the rules say of it."""
+        """Walk one of ``code.include``; what stands there itself is in, whatever the ignore files say of it."""
+        parts = PurePosixPath(path).parts
+        path = "/".join(parts)
+        for count in range(1, len(parts) + 1):
+            self._check_link("/".join(parts[:count]), ())
         full = self.project / path
-        path = "" if path == "." else path.strip("/")
-        if full.is_dir():
-            self._folder(path, (full.resolve(),))
+        if path and _real(full) == self.data:
+            self.excluded.append(CodeFile(path + "/", None, DATA_RULE))
+        elif full.is_dir():
+            self._folder(path, (_real(full),))
         else:
-            self._file(path, full.lstat().st_size, "code.include")
+            self._file(path, full.stat().st_size, "code.include")
 
     def _folder(self, folder: str, parents: tuple[Path, ...]) -> None:
         with os.scandir(self.project / folder) as listing:
             items = sorted(listing, key=lambda item: item.name)
         for item in items:
             path = f"{folder}/{item.name}" if folder else item.name
-            is_folder = self._check_link(item, path, parents) if item.is_symlink() else item.is_dir()
-            rule, out = self._rule(path, item.name, is_folder)
+            full = self.project / path
+            is_folder = full.is_dir()
+            rule, out = self._rule(path, is_folder)
             if out:
-                size = None if is_folder else item.stat().st_size
+                size = None if is_folder else item.stat(follow_symlinks=False).st_size
                 self.excluded.append(CodeFile(path + "/" if is_folder else path, size, rule))
-            elif is_folder:
-                self._folder(path, (*parents, (self.project / path).resolve()))
+                continue
+            self._check_link(path, parents)
+            if is_folder:
+                self._folder(path, (*parents, _real(full)))
             elif item.is_file():
                 self._file(path, item.stat().st_size, rule)
             else:
@@ -141,38 +161,64 @@ class _Walk:
             check_key(path)
             self.files.append(CodeFile(path, size, rule))
 
-    def _check_link(self, item: os.DirEntry[str], path: str, parents: tuple[Path, ...]) -> bool:
-        real = Path(item.path).resolve()
+    def _check_link(self, path: str, parents: tuple[Path, ...]) -> None:
+        """Refuse a link that leads to nothing, out of the project, or back to where the walk came from."""
+        full = self.project / path
+        if not full.is_symlink():
+            return
+        real, here = _real(full), _real(full.parent)
         hint = "replace the link by what it points to, or name it in .launcherignore"
-        if self._rule(path, item.name, False)[1]:
-            return False
         if not real.exists():
             raise LinkRefused(f"the link {path} points to nothing", hint)
-        if self.real_project not in real.parents:
+        if self.real_project not in (real, *real.parents):
             raise LinkRefused(f"the link {path} leads out of the project", hint)
-        if real in parents:
+        if real in (*parents, here, *here.parents):
             raise LinkRefused(f"the link {path} leads back to a folder that it lies in", hint)
-        return real.is_dir()
 
-    def _rule(self, path: str, name: str, is_folder: bool) -> tuple[str, bool]:
+    def _rule(self, path: str, is_folder: bool) -> tuple[str, bool]:
+        name = path.rpartition("/")[2]
         if name in ALWAYS_OUT or name.endswith(ALWAYS_OUT_SUFFIXES):
             return "always left out", True
-        probe = path + "/" if is_folder else path
-        folder = path.rpartition("/")[0]
-        while True:
-            for ignore in self._ignore_files(folder):
-                verdict = ignore.check(probe[len(folder) + 1 :] if folder else probe)
-                if verdict:
-                    return verdict
-            if not folder:
-                return "code.include", False
-            folder = folder.rpartition("/")[0]
+        if self.data and is_folder and _real(self.project / path) == self.data:
+            return DATA_RULE, True
+        return self._rules.check(path + "/" if is_folder else path) or ("code.include", False)
 
-    def _ignore_files(self, folder: str) -> list[_Ignore]:
-        if folder not in self._ignores:
-            found = [(self.project / folder / name, f"{folder}/{name}".lstrip("/")) for name in reversed(IGNORE_FILES)]
-            self._ignores[folder] = [_Ignore(path, shown) for path, shown in found if path.is_file()]
-        return self._ignores[folder]
+
+class _Rules:
+    """The ignore files of a project, and of the folders above it up to the root of its git checkout."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.top = next((folder for folder in (project, *project.parents) if (folder / ".git").exists()), project)
+        above = project.relative_to(self.top).as_posix()
+        self.prefix = "" if above == "." else above + "/"
+        self._files: dict[str, _Ignore | None] = {}
+
+    def check(self, path: str) -> tuple[str, bool] | None:
+        """The rule that decides on ``path`` (a folder ends with ``/``) and whether it is out."""
+        path = self.prefix + path
+        for name in IGNORE_FILES:
+            folder = path.rstrip("/")
+            while folder:
+                folder = folder.rpartition("/")[0]
+                base = folder + "/" if folder else ""
+                ignore = self._ignore_file(base + name)
+                verdict = ignore.check(path[len(base) :]) if ignore else None
+                if verdict and not self._meant_all(ignore, base, verdict):
+                    return verdict
+        return None
+
+    def _meant_all(self, ignore: _Ignore | None, base: str, verdict: tuple[str, bool]) -> bool:
+        """Whether a file above the project names the project itself, which is in because a person asked for it."""
+        rest = self.prefix[len(base) :]
+        return bool(ignore and rest and self.prefix.startswith(base) and ignore.check(rest) == verdict)
+
+    def _ignore_file(self, path: str) -> _Ignore | None:
+        if path not in self._files:
+            full = self.top / path
+            shown = Path(os.path.relpath(full, self.project)).as_posix()
+            self._files[path] = _Ignore(full, shown) if full.is_file() else None
+        return self._files[path]
 
 
 class _Ignore:
@@ -181,7 +227,7 @@ class _Ignore:
     def __init__(self, path: Path, shown: str) -> None:
         from pathspec import GitIgnoreSpec
 
-        text = path.read_text("utf-8", "replace").splitlines()
+        text = path.read_text("utf-8-sig", "replace").splitlines()
         self.lines = [(number, line) for number, line in enumerate(text, 1) if line]
         self.shown = shown
         self.spec = GitIgnoreSpec.from_lines(line for _, line in self.lines)
@@ -193,6 +239,23 @@ class _Ignore:
             return None
         number, line = self.lines[result.index]
         return f"{self.shown}:{number}: {line}", result.include
+
+
+def _real(path: Path) -> Path:
+    """Without links; a link that leads in a circle is left as it is, where ``Path.resolve`` would fail."""
+    return Path(os.path.realpath(path))
+
+
+def _allowed(paths: frozenset[str], files: list[CodeFile]) -> set[str]:
+    """The paths of ``--allow-secret`` as the snapshot writes them; each must name a file of it."""
+    known = {file.path for file in files}
+    allowed = {posixpath.normpath(path.replace(os.sep, "/")): path for path in sorted(paths)}
+    for path, given in allowed.items():
+        if path not in known:
+            near = nearest(path, known)
+            hint = near if near.startswith("did you mean") else "submit --dry-run shows the files"
+            raise UsageError(f"--allow-secret {given}: the code has no such file", hint)
+    return set(allowed)
 
 
 def _read(path: Path) -> bytes:

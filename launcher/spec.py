@@ -7,14 +7,16 @@ and ``-``; an environment has at most 100 variables, none of which begins with `
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from launcher.errors import UsageError, nearest
-from launcher.yamlfile import load, scalar
+from launcher.yamlfile import MAX_DIGITS, load, place, scalar, unwritable
 
 Scalar = str | int | float | bool | None
 """What a parameter may be; ``null`` means: not passed at all."""
@@ -25,6 +27,7 @@ RESERVED = {"data_url", "train_url", "resume", "resume_url"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_WHOLE = re.compile(r"[-+]?[0-9]+")
 _DURATION = re.compile(r"([1-9][0-9]*)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -38,8 +41,8 @@ class Code(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ] = []
 
     def __post_init__(self) -> None:
-        for path in self.include:
-            _inside(path, "code.include")
+        include = [_inside(path, place("code", "include", index)) for index, path in enumerate(self.include)]
+        msgspec.structs.force_setattr(self, "include", include)
 
 
 class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,18 +85,31 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_limit: Annotated[str, msgspec.Meta(description="When to stop the run: 90s, 30m, 2h, 1d.")] = "24h"
 
     def __post_init__(self) -> None:
+        """Every message begins with the ``place`` of the key, which ``yamlfile`` turns into its line."""
+        for where, text in _texts(self):
+            problem = unwritable(text)
+            if problem:
+                raise ValueError(f"{where}: the text {problem}")
         if not _NAME.fullmatch(self.name):
-            raise ValueError(f"name {self.name!r} must be 1-40 letters, digits, - and _, beginning with no sign")
-        _inside(self.boot_file, "boot_file")
+            raise ValueError(f"name: {self.name!r} must be 1-40 letters, digits, - and _, beginning with no sign")
+        msgspec.structs.force_setattr(self, "boot_file", _inside(self.boot_file, "boot_file"))
         if not self.boot_file.endswith(".py"):
-            raise ValueError(f"boot_file {self.boot_file!r} is no Python file (.py)")
-        for key in self.parameters:
+            raise ValueError(f"boot_file: {self.boot_file!r} is no Python file (.py)")
+        for key, value in self.parameters.items():
             check_parameter_name(key)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{place('parameters', key)}: {value} is no finite number")
         if len(self.environment) > 100:
-            raise ValueError("environment has more than 100 variables, the most that ModelArts takes")
+            raise ValueError("environment: more than 100 variables, the most that ModelArts takes")
         for key in self.environment:
             check_variable(key)
-        seconds(self.time_limit)
+        for index, module in enumerate(self.requires):
+            if not all(part.isidentifier() for part in module.split(".")):
+                raise ValueError(f"{place('requires', index)}: {module!r} is no name of a module, as import takes it")
+        try:
+            seconds(self.time_limit)
+        except ValueError as error:
+            raise ValueError(f"time_limit: {error}") from None
 
     @property
     def time_limit_seconds(self) -> int:
@@ -116,17 +132,17 @@ def seconds(text: str) -> int:
 def check_parameter_name(name: str) -> None:
     """ValueError unless ``name`` can be passed as ``--name=value`` and is not the contract's own."""
     if not _PARAMETER.fullmatch(name):
-        raise ValueError(f"parameter {name!r} cannot be passed as --name=value")
+        raise ValueError(f"{place('parameters', name)}: {name!r} cannot be passed as --name=value")
     if name in RESERVED:
-        raise ValueError(f"parameter {name!r} is the job contract's own; the launcher passes it")
+        raise ValueError(f"{place('parameters', name)}: {name!r} is the job contract's own; the launcher passes it")
 
 
 def check_variable(name: str) -> None:
     """ValueError unless ModelArts takes ``name`` as an environment variable of a job."""
     if not _VARIABLE.fullmatch(name):
-        raise ValueError(f"environment variable {name!r} must be letters, digits and _")
+        raise ValueError(f"{place('environment', name)}: the name of a variable must be letters, digits and _")
     if name.startswith("MA_"):
-        raise ValueError(f"environment variable {name!r} begins with MA_, which is the platform's")
+        raise ValueError(f"{place('environment', name)}: {name!r} begins with MA_, which is the platform's")
 
 
 def override(spec: JobSpec, assignments: list[str]) -> JobSpec:
@@ -134,11 +150,21 @@ def override(spec: JobSpec, assignments: list[str]) -> JobSpec:
     parameters = dict(spec.parameters)
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
+        problem = unwritable(assignment)
+        if problem:
+            raise UsageError(f"--set {assignment!r}: the text {problem}", "--set NAME=VALUE, in UTF-8")
         if not equals:
             raise UsageError(f"--set {assignment} has no value", f"--set {name}=VALUE")
         if name not in parameters:
             raise UsageError(f"job {spec.name!r} has no parameter {name!r}", nearest(name, parameters))
+        if not isinstance(spec.parameters[name], str) and _WHOLE.fullmatch(text) and len(text) > MAX_DIGITS:
+            raise UsageError(
+                f"--set {name}={text[:20]}…: too long a number", f"a whole number has at most {MAX_DIGITS} digits"
+            )
         parameters[name] = _as_type_of(spec.parameters[name], scalar(text), name, text)
+        value = parameters[name]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--set {assignment}: {value} is no finite number", f"--set {name}=NUMBER")
     return msgspec.structs.replace(spec, parameters=parameters)
 
 
@@ -160,11 +186,29 @@ def _as_type_of(default: Scalar, value: Scalar, name: str, text: str) -> Scalar:
         fits = isinstance(value, int)
     if not fits:
         kind = {bool: "true or false", int: "a whole number", float: "a number"}[type(default)]
-        raise UsageError(f"--set {name}={text}: {name} is {kind}", f"--set {name}={as_text(default)}")
+        shown = text if len(text) <= 80 else text[:80] + "…"
+        raise UsageError(f"--set {name}={shown}: {name} is {kind}", f"--set {name}={as_text(default)}")
     return value
 
 
-def _inside(path: str, key: str) -> None:
+def _inside(path: str, where: str) -> str:
+    """``path`` in its one spelling (``./a//b/`` is ``a/b``); ValueError if it leaves the project."""
     pure = PurePosixPath(path)
-    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
-        raise ValueError(f"{key}: {path!r} must be a path inside the project, with / between its parts")
+    if not path or pure.is_absolute() or ".." in pure.parts or "\\" in path:
+        raise ValueError(f"{where}: {path!r} must be a path inside the project, with / between its parts")
+    return str(pure)
+
+
+def _texts(value: Any, *path: str | int) -> Iterator[tuple[str, str]]:
+    """Every text in a job, and the names of its parameters and variables, each with its place."""
+    if isinstance(value, str):
+        yield place(*path), value
+    elif isinstance(value, msgspec.Struct):
+        yield from _texts(msgspec.structs.asdict(value), *path)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield place(*path, key), key
+            yield from _texts(each, *path, key)
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from _texts(each, *path, index)

@@ -11,6 +11,7 @@ What is on disk after each step, so that a ``kill -9`` anywhere leaves the run t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,14 @@ from launcher.run import Run, now
 from launcher.targets.base import Target
 
 
-def submit(plan: Plan, target: Target, ledger: Ledger, say: Say, progress: Progress) -> Run:
-    """Carry a plan out; returns when the target has the run. Errors end the run in the ledger, and are raised."""
-    plan = bring_data(plan, say, progress)
+def submit(
+    plan: Plan, target: Target, ledger: Ledger, progress: Progress, check: Callable[[], None] = lambda: None
+) -> Run:
+    """Carry a plan out; returns when the target has the run. Errors end the run in the ledger, and are raised.
+
+    ``check`` is called between the steps, and as bytes go up; what it raises ends the submit. It is not called once
+    the target has the run.
+    """
     run = Run(
         id=plan.run,
         job=plan.job.spec.name,
@@ -39,11 +45,13 @@ def submit(plan: Plan, target: Target, ledger: Ledger, say: Say, progress: Progr
         request=plan.request,
     )
     with target.claim(run.id):
+        check()
         ledger.add(run)
         try:
-            stage(plan, target, ledger, progress)
+            stage(plan, target, ledger, progress, check)
             storage = target.storage()
             storage.write(f"{key_of(plan.output_url)[: -len('/output')]}/run.json", record(run))
+            check()
             target.create(run, ledger)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
@@ -63,7 +71,7 @@ def bring_data(plan: Plan, say: Say, progress: Progress) -> Plan:
     return replace(plan, data=replace(plan.data, path=path))
 
 
-def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress) -> None:
+def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress, check: Callable[[], None]) -> None:
     """Bring code and data into the bucket, each tree once; its manifest, written last, commits it."""
     storage = target.storage()
     code, data = plan.snapshot, plan.data
@@ -79,7 +87,12 @@ def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress) -> Non
         from storage.transfer import upload_tree
 
         with progress(f"uploading {label}", manifest.total_bytes) as advance:
-            upload_tree(source, storage, key_of(url), manifest, content=content, progress=advance)
+
+            def sent(count: int, advance: Callable[[int], None] = advance) -> None:
+                check()
+                advance(count)
+
+            upload_tree(source, storage, key_of(url), manifest, content=content, progress=sent)
         ledger.note(plan.run, f"{label} uploaded", url)
 
 

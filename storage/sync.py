@@ -47,6 +47,7 @@ def sync_tree(
     commit_last: Sequence[str] = ("manifest.json",),
     workers: Optional[int] = None,
     progress: Progress = None,
+    temporaries: bool = False,
 ) -> SyncResult:
     """One round: copy what is new or changed since `seen`, a mapping of path -> (size, mtime_ns) that this function
     updates.
@@ -65,7 +66,7 @@ def sync_tree(
     """
     started = time.time_ns()
     refused: Dict[str, StorageError] = {}
-    commits, others, later = _look(source, commit_last, refused)
+    commits, others, later = _look(source, commit_last, refused, temporaries)
     crew = Crew(workers or storage.workers, progress)
     lock = threading.Lock()
     sent: List[int] = []
@@ -118,7 +119,7 @@ class _Commit(NamedTuple):
 
 
 def _look(
-    source: AnyPath, commit_last: Sequence[str], refused: Dict[str, StorageError]
+    source: AnyPath, commit_last: Sequence[str], refused: Dict[str, StorageError], temporaries: bool
 ) -> Tuple[List[_Commit], List[Found], List[str]]:
     """The commit files, then the other files, and the paths of commit files that changed in between."""
 
@@ -126,7 +127,8 @@ def _look(
         refused[error.message] = error
 
     def files() -> Iterator[Found]:
-        return (found for found in walk(source, refused=refuse) if not found.path.endswith(TEMPORARY_SUFFIXES))
+        everything = walk(source, refused=refuse)
+        return (found for found in everything if temporaries or not found.path.endswith(TEMPORARY_SUFFIXES))
 
     def is_commit(found: Found) -> bool:
         return found.path.rpartition("/")[2] in commit_last

@@ -64,6 +64,11 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
+    def check(self) -> None:
+        """Raise what Ctrl-C would have raised; for the places where that does no harm."""
+        if self.count:
+            raise KeyboardInterrupt
+
     def new(self) -> bool:
         """Whether there was one since the last call."""
         new, self._seen = self.count > self._seen, self.count

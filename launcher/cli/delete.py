@@ -44,4 +44,4 @@ def _ask(names: list[str], out: Output) -> None:
         raise UsageError(f"delete {' '.join(names)}: there is nobody to ask", f"delete --yes {' '.join(names)}")
     out.say(f"delete {', '.join(names)} and their output? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise LauncherError("nothing was deleted")
+        raise LauncherError("nothing was deleted", f"python -m launcher delete --yes {' '.join(names)}")

@@ -34,6 +34,10 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         reader = LogReader(target, run)
         if args.tail is not None:
             write_tail(reader, out.log, args.tail)
+        if not args.follow and out.json_mode:
+            text = b"".join(itertools.chain(reader.read(), reader.rest())).decode("utf-8", "replace")
+            out.json({"id": run.id, "log": text})
+            return ExitCode.OK
         if not args.follow:
             for piece in itertools.chain(reader.read(), reader.rest()):
                 out.log(piece)
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         except KeyboardInterrupt:
             out.say(f"the run goes on; see it again: python -m launcher logs -f {run.id}")
             out.say(f"              or stop it: python -m launcher stop {run.id}")
-            return ExitCode.INTERRUPTED
+            raise
     if out.json_mode:
         out.json(run.to_json())
     else:

@@ -12,10 +12,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     from launcher.run import ACTIVE, FINAL
 
     parser.add_argument("--job", default="", help="only runs of this job")
-    parser.add_argument(
-        "--phase", action="append", default=[], choices=[*ACTIVE, *FINAL], help="only runs in this phase"
-    )
-    parser.add_argument("--active", action="store_true", help="only runs that have not ended")
+    which = parser.add_mutually_exclusive_group()
+    phases = [*ACTIVE, *FINAL]
+    which.add_argument("--phase", action="append", default=[], choices=phases, help="only runs in this phase")
+    which.add_argument("--active", action="store_true", help="only runs that have not ended")
     parser.add_argument("--target", default="", help="only runs on this target")
     parser.add_argument("--since", default="", metavar="TIME", help="only runs made since then: 2026-11-21, 90m, 2d")
     parser.add_argument("-n", "--limit", type=int, default=-1, metavar="N", help="at most so many")
@@ -71,7 +71,7 @@ def _since(text: str) -> str:
         return ""
     try:
         return (datetime.now(timezone.utc) - timedelta(seconds=seconds(text))).isoformat()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -36,7 +36,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="a name for people (default: the run's id)")
     parser.add_argument("--python", metavar="PATH", help="the interpreter of a local run (default: this one)")
     parser.add_argument(
-        "--allow-secret", action="append", default=[], metavar="PATH", help="send this file though it looks secret"
+        "--allow-secret",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a file or a value that looks secret and is none",
     )
     parser.add_argument("-d", "--detach", action="store_true", help="print the run's id and return")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print the plan; send and start nothing")
@@ -70,7 +74,8 @@ def _run(args: argparse.Namespace, python: str, target: Target, home: Home, out:
         allow_secrets=frozenset(args.allow_secret),
     )
     plan = make_plan(_job(args, home), options, target, home, out.progress)
-    target.preflight(plan.job, python, plan.data.url if plan.data else None)
+    used_in_place = [plan.data.url] if plan.data and plan.data.manifest is None else []
+    target.preflight(plan.job, python, [*used_in_place, *([options.resume] if options.resume else [])])
     if args.dry_run:
         _show_plan(plan, out)
         return ExitCode.OK
@@ -91,6 +96,9 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
     job = script_job(args.script) if args.script else find_job(args.job, home)
     if args.script and args.assignments:
         raise UsageError("--set is for a job's parameters", "give a script its arguments after --")
+    for value in (args.name, *args.env, *args.rest):
+        if value is not None and value != value.encode("utf-8", "replace").decode():
+            raise UsageError(f"{value!r} has bytes that are no text", "write it in UTF-8")
     spec = override(job.spec, args.assignments)
     changes: dict[str, Any] = {"contract": args.contract, "time_limit": args.time_limit}
     if args.nodes is not None:
@@ -121,44 +129,49 @@ def _resume(reference: str, home: Home) -> str:
 
 def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher.ledger import Ledger
-    from launcher.submit import submit
+    from launcher.submit import bring_data, submit
 
-    with Ledger(home, create=True) as ledger:
-        for note in plan.snapshot.notes:
-            out.warn(note)
-        out.say(f"target {target.name} ({target.place}): run {plan.run} of job {plan.job.spec.name}")
-        run = submit(plan, target, ledger, out.say, out.progress)
+    for note in plan.snapshot.notes:
+        out.warn(note)
+    out.say(f"target {target.name} ({target.place}): run {plan.run} of job {plan.job.spec.name}")
+    plan = bring_data(plan, out.say, out.progress)
+    with Ledger(home, create=True) as ledger, Interrupts() as interrupts:
+        run = submit(plan, target, ledger, out.progress, interrupts.check)
         if args.detach:
             out.json(run.to_json()) if out.json_mode else out.data(run.id)
             return ExitCode.OK
-        return _follow(run, target, ledger, home, args, out)
-
-
-def _follow(run: Run, target: Target, ledger: Ledger, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
-    """Stream the log to the end; Ctrl-C stops a local run (twice: at once), as it would stop the script itself."""
-    from launcher.logs import LogReader, follow
-    from launcher.submit import exit_code_of
-
-    with Interrupts() as interrupts:
-        started, waiting = time.monotonic(), False
-
-        def look(run: Run) -> None:
-            nonlocal waiting
-            if run.phase == "Pending" and not waiting and time.monotonic() - started > 1:
-                waiting = True
-                out.say("Pending: code and data are being brought in")
-            if interrupts.new():
-                out.say(f"stopping {run.id}" + ("" if interrupts.count > 1 else "; Ctrl-C again: at once"))
-                target.stop(run, ledger, now=interrupts.count > 1)
-
-        run = follow(LogReader(target, run), ledger, out.log, look)
+        run = _follow(run, target, ledger, interrupts, out)
     if not args.no_pull:
         _pull(run, target, home, out)
+    return _tell(run, bool(interrupts.count), out)
+
+
+def _follow(run: Run, target: Target, ledger: Ledger, interrupts: Interrupts, out: Output) -> Run:
+    """Stream the log to the end; Ctrl-C stops a local run (twice: at once), as it would stop the script itself."""
+    from launcher.logs import LogReader, follow
+
+    started, waiting = time.monotonic(), False
+
+    def look(run: Run) -> None:
+        nonlocal waiting
+        if run.phase == "Pending" and not waiting and time.monotonic() - started > 1:
+            waiting = True
+            out.say("Pending: code and data are being brought in")
+        if interrupts.new():
+            out.say(f"stopping {run.id}" + ("" if interrupts.count > 1 else "; Ctrl-C again: at once"))
+            target.stop(run, ledger, now=interrupts.count > 1)
+
+    return follow(LogReader(target, run), ledger, out.log, look)
+
+
+def _tell(run: Run, interrupted: bool, out: Output) -> ExitCode:
+    from launcher.submit import exit_code_of
+
     if out.json_mode:
         out.json(run.to_json())
     else:
         out.say(ending(run, out))
-    return ExitCode.INTERRUPTED if interrupts.count else exit_code_of(run)
+    return ExitCode.INTERRUPTED if interrupted else exit_code_of(run)
 
 
 def _pull(run: Run, target: Target, home: Home, out: Output) -> None:

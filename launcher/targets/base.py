@@ -33,7 +33,8 @@ class Target(abc.ABC):
 
     1. ``create`` starts a run at most once, whatever happens: the run's id is its name.
     2. A run that ``create`` returned for goes on when the launcher ends or is killed.
-    3. ``refresh`` tells the truth: a run whose driver is gone is given a final phase, and nothing of it stays running.
+    3. ``refresh`` tells the truth: a run whose driver is gone is given a final phase, and the job's process group is
+       ended. (A process that the job put into a session of its own is out of reach.)
     4. After ``refresh`` has returned a final phase, ``read_log`` returns the log's last byte: whoever asks for the
        phase first and reads the log then has read all of it.
     5. ``stop`` asks; the run ends within 15 s. A final phase never changes.
@@ -51,8 +52,11 @@ class Target(abc.ABC):
         """Let go of what ``open_target`` began."""
 
     @abc.abstractmethod
-    def preflight(self, job: Job, python: str, data_url: str | None) -> None:
-        """PreflightError or DataError when the job cannot run here; called before anything is copied."""
+    def preflight(self, job: Job, python: str, in_place: Sequence[str]) -> None:
+        """PreflightError or DataError when the job cannot run here; called before anything is copied.
+
+        ``in_place`` are the URLs that the job is to read where they are.
+        """
 
     @abc.abstractmethod
     def storage(self) -> Storage:

@@ -12,9 +12,13 @@ import socket
 import sys
 from pathlib import Path
 
+from launcher.errors import LauncherError
+
 SUPERVISOR = Path(__file__).resolve().with_name("supervisor.py")
 IMPORT_PATH = str(SUPERVISOR.parent.parent.parent)
 """Where the supervisor finds ``launcher`` and ``storage``: where this process did."""
+ANSWER_SECONDS = 60.0
+"""How long a busy machine may take to start a Python."""
 
 
 class Driver:
@@ -22,12 +26,13 @@ class Driver:
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
+        path = [IMPORT_PATH, *filter(None, [os.environ.get("PYTHONPATH")])]
         with theirs:
             theirs.set_inheritable(True)
             os.posix_spawn(  # by its path, since -m would look for modules in the working folder first
                 sys.executable,
                 [sys.executable, str(SUPERVISOR), str(theirs.fileno())],
-                {**os.environ, "PYTHONPATH": IMPORT_PATH},
+                {**os.environ, "PYTHONPATH": os.pathsep.join(path)},
                 file_actions=[(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)],
                 setsid=True,
             )
@@ -37,16 +42,28 @@ class Driver:
         self._socket.close()
 
     def drive(self, home: Path, run_id: str, lock: int) -> None:
-        """Hand the run over, and its lock with it: there is no moment at which neither process holds it."""
+        """Hand the run over, and its lock with it: there is no moment at which neither process holds it.
+
+        Returns when the supervisor has answered; LauncherError if there is none.
+        """
         with self._socket:
-            socket.send_fds(self._socket, [json.dumps([str(home), run_id]).encode()], [lock])
+            self._socket.settimeout(ANSWER_SECONDS)
+            try:
+                socket.send_fds(self._socket, [json.dumps([str(home), run_id]).encode()], [lock])
+                answer = self._socket.recv(1)
+            except OSError:
+                answer = b""
+        if not answer:
+            hint = f"{sys.executable} -c 'import launcher.targets.supervisor' shows why"
+            raise LauncherError("the process that drives local runs did not start", hint)
 
 
 def told(descriptor: int) -> tuple[Path, str] | None:
     """The supervisor's side: the home and the run, once they are known; the lock stays open in this process."""
     with socket.socket(fileno=descriptor) as launcher:
         message, locks, _, _ = socket.recv_fds(launcher, 1 << 16, 1)
-    if not message or not locks:
-        return None
+        if not message or not locks:
+            return None
+        launcher.send(b"!")
     home, run_id = json.loads(message)
     return Path(home), run_id

@@ -57,7 +57,7 @@ class LocalTarget(Target):
         if self.driver:
             self.driver.close()
 
-    def preflight(self, job: Job, python: str, data_url: str | None) -> None:
+    def preflight(self, job: Job, python: str, in_place: Sequence[str]) -> None:
         if os.name != "posix":
             raise PreflightError("the local target needs Linux or macOS", "run it inside WSL")
         if python and not shutil.which(python):
@@ -68,14 +68,14 @@ class LocalTarget(Target):
                 f"{python or sys.executable} has no module {missing[0]!r}, which job {job.spec.name!r} needs",
                 f"{python or sys.executable} -m pip install {missing[0]}",
             )
-        if data_url and not data_url.startswith(f"obs://{BUCKET}/launcher/data/"):
+        for url in in_place:
             from storage import locate
 
-            storage, prefix = locate(data_url, buckets=str(self.home.buckets))
-            if next(iter(storage.list(prefix)), None) is None:
+            storage, prefix = locate(url, buckets=str(self.home.buckets))
+            if next(iter(storage.list(prefix.rstrip("/") + "/")), None) is None:
                 raise DataError(
-                    f"there is nothing at {data_url} among the local buckets",
-                    "pass --data FOLDER; the local target cannot see the cloud's buckets",
+                    f"there is nothing at {url} among the local buckets",
+                    "pass a folder, or a run that has output; the local target cannot see the cloud's buckets",
                 )
 
     def storage(self) -> Storage:
@@ -93,7 +93,7 @@ class LocalTarget(Target):
             "contract": spec.contract,
             "code_url": plan.code_url,
             "boot_file": spec.boot_file,
-            "python": plan.options.python or sys.executable,
+            "python": os.path.abspath(shutil.which(plan.options.python or sys.executable) or sys.executable),
             "parameters": [{"name": k, "value": as_text(v)} for k, v in plan.parameters.items()],
             "arguments": list(plan.options.arguments),
             "environment": dict(spec.environment),
@@ -117,17 +117,19 @@ class LocalTarget(Target):
         try:
             yield
         finally:
-            os.close(self._locks.pop(run_id))
+            if run_id in self._locks:  # it was not handed over
+                paths.ballast.unlink(missing_ok=True)
+                os.close(self._locks.pop(run_id))
 
     def create(self, run: Run, ledger: Ledger) -> None:
         paths = self.home.run(run.id)
         paths.request.write_text(json.dumps(run.request, indent=2), "utf-8")
-        lock = self._locks[run.id]
         if not ledger.move(run.id, "Pending", since=("Creating",)):
             ledger.move(run.id, "Terminated", ended_at=now(), message="stopped before it started")
             return
         driver, self.driver = self.driver or Driver(), None
-        driver.drive(self.home.root, run.id, lock)
+        driver.drive(self.home.root, run.id, self._locks[run.id])
+        os.close(self._locks.pop(run.id))
 
     def refresh(self, run: Run, ledger: Ledger) -> Run:
         if run.final or self._held(self.home.run(run.id).lock):
@@ -196,6 +198,7 @@ class LocalTarget(Target):
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.killpg(int(text), signal.SIGKILL)
             time.sleep(0.02)
+        paths.ballast.unlink(missing_ok=True)
         if run.phase == "Terminating":
             ledger.move(run.id, "Terminated", ended_at=now(), message="stopped")
             return
@@ -219,13 +222,20 @@ def _missing_modules(modules: Sequence[str], python: str) -> list[str]:
     if not modules:
         return []
     if not python or os.path.realpath(python) == os.path.realpath(sys.executable):
-        return [module for module in modules if importlib.util.find_spec(module) is None]
-    code = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m) is None])"
+        return [module for module in modules if not _is_there(module)]
+    code = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m.split('.')[0]) is None])"
     try:
         answer = subprocess.run([python, "-c", code, *modules], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         raise PreflightError(f"{python} is no working Python: {error}", "pass --python PATH") from None
     return answer.stdout.split()
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # its package is not there
+        return False
 
 
 def _script_access(plan: Plan) -> dict[str, str]:

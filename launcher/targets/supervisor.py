@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from launcher.errors import LauncherError
@@ -26,7 +27,8 @@ from launcher.run import now
 from launcher.targets import driver
 from launcher.targets.container import Worker
 from storage import locate
-from storage.errors import NotFound, StorageError
+from storage.errors import Corrupt, NotFound, StorageError
+from storage.manifest import manifest_key
 from storage.transfer import download_tree, sync_tree
 
 COPY_OUT_SECONDS = 30.0
@@ -57,6 +59,7 @@ class Supervisor:
         self.refused: set[str] = set()
         """Outputs that can be no objects: links that lead out, names that are no keys."""
         self._seen: list[dict[str, tuple[int, int]]] = []
+        self._seen_logs: dict[str, tuple[int, int]] = {}
         self._wakeup, wakeup_writer = os.pipe()
         for end in (self._wakeup, wakeup_writer):
             os.set_blocking(end, False)
@@ -78,7 +81,7 @@ class Supervisor:
             phase = self._phase()
         except (StorageError, LauncherError, OSError) as error:
             how = "was broken off" if any(worker.process for worker in self.workers) else "could not be started"
-            phase, self.message = "Failed", f"{how}: {error}"
+            phase, self.message = "Failed", f"{how}: {error}" + (f"; {self.message}" if self.message else "")
         except Exception as error:
             traceback.print_exc()
             phase, self.message = "Failed", f"the supervisor failed: {error!r}; see {self.paths.supervisor_log}"
@@ -91,14 +94,22 @@ class Supervisor:
         for index in range(self.request["nodes"]):
             worker = Worker(index, self.paths, self.request)
             worker.paths.create()
-            code, prefix = locate(self.request["code_url"], buckets=str(self.home.buckets))
-            download_tree(code, prefix, worker.code_dir, progress=self._heed)
+            self._bring(self.request["code_url"], worker.code_dir)
             if self.request["contract"] == "new":
                 for channel, folder in worker.input_folders():
-                    source, prefix = locate(channel["url"], buckets=str(self.home.buckets))
-                    download_tree(source, prefix, folder, progress=self._heed)
+                    self._bring(channel["url"], folder)
             self.workers.append(worker)
             self._seen.append({})
+
+    def _bring(self, url: str, folder: Path) -> None:
+        """A tree of the bucket into a folder. One that is damaged there ceases to be committed: it is sent again."""
+        storage, prefix = locate(url, buckets=str(self.home.buckets))
+        try:
+            download_tree(storage, prefix.rstrip("/"), folder, progress=self._heed)
+        except (Corrupt, NotFound):
+            storage.delete([manifest_key(prefix.rstrip("/"))])
+            self.message = "what the bucket held was damaged, and is sent anew by the next submit"
+            raise
 
     def _work(self) -> None:
         lock = os.open(self.paths.job_lock, os.O_RDWR | os.O_CREAT, 0o644)
@@ -176,11 +187,13 @@ class Supervisor:
 
     def _finish(self, phase: str) -> None:
         self.paths.ballast.unlink(missing_ok=True)
-        lost = self._copy_out()
+        lost = self._copy_out(last=True)
         if lost and phase == "Completed":
             phase, self.message = "Failed", f"the job ended with 0, but its output did not reach the bucket: {lost}"
+        if self.refused and not self.message:
+            self.message = f"{len(self.refused)} outputs stay in {self.paths.root}, since {min(self.refused)}"
         for worker in self.workers:
-            worker.clean(keep_outputs=bool(lost))
+            worker.clean(keep_outputs=bool(lost or self.refused))
         for what in sorted(self.refused)[:20]:
             self.ledger.note(self.run_id, "not copied", what)
         columns = {"exit_code": self.exit_code, "message": self.message, "ended_at": now(), **self._results()}
@@ -198,15 +211,18 @@ class Supervisor:
         while not ended.wait(COPY_OUT_SECONDS):
             self._copy_out()
 
-    def _copy_out(self) -> str:
-        """Outputs and logs to the bucket; what went wrong, or an empty string."""
+    def _copy_out(self, last: bool = False) -> str:
+        """Outputs and logs to the bucket; what went wrong, or an empty string.
+
+        The ``last`` time, nobody writes any more: what is named like a temporary file is copied too.
+        """
         wrong = ""
         try:
             if self.request["contract"] == "new":
                 for worker, seen in zip(self.workers, self._seen, strict=True):
                     for channel, folder in worker.output_folders():
                         target, prefix = locate(channel["url"], buckets=str(self.home.buckets))
-                        synced = sync_tree(folder, target, prefix.rstrip("/"), seen)
+                        synced = sync_tree(folder, target, prefix.rstrip("/"), seen, temporaries=last)
                         wrong = wrong or ", ".join(synced.later)
                         self.refused.update(str(error) for error in synced.refused)
         except (StorageError, OSError) as error:
@@ -214,7 +230,7 @@ class Supervisor:
             print(f"{now()} copying outputs: {error}", file=sys.stderr, flush=True)
         try:
             target, prefix = locate(self.request["log_url"], buckets=str(self.home.buckets))
-            sync_tree(self.paths.logs, target, prefix, {})
+            sync_tree(self.paths.logs, target, prefix.rstrip("/"), self._seen_logs)
         except (StorageError, OSError) as error:
             print(f"{now()} copying logs: {error}", file=sys.stderr, flush=True)
         return wrong
@@ -232,7 +248,7 @@ class Supervisor:
             text = lines.splitlines()[-1] if column == "metrics" and lines else lines
             try:
                 value = json.loads(text, parse_constant=lambda _: None)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(value, dict):
                 found[column] = value

@@ -209,10 +209,58 @@ def test_resume_from_another_output_leaves_that_one_alone(counting: Any, tmp_pat
         f"--data_url={tmp_path}/data", f"--train_url={tmp_path}/out", f"--resume_url={tmp_path}/first", "--resume"
     )
     assert done.returncode == 0, done.stderr
-    assert [entry["step"] for entry in verify(tmp_path / "out")] == [30]
+    assert [entry["step"] for entry in verify(tmp_path / "out")] == [20, 30]
     assert {name: (tmp_path / "first" / name).read_bytes() for name in tree(tmp_path / "first")} == before
     counting.run(f"--data_url={tmp_path}/data", f"--train_url={tmp_path}/whole")
     assert last(tmp_path / "out") == last(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_resume_from_a_finished_output_ends_with_its_checkpoint(
+    counting: Any, tmp_path: Path, verify: Any, remote: bool
+) -> None:
+    """Into an output that has other checkpoints, one of the same name among them."""
+    url, env = ("obs://bucket", {"LAUNCHER_BUCKETS": str(tmp_path)}) if remote else (f"{tmp_path}/bucket", {})
+    first, out = tmp_path / "bucket/first", tmp_path / "bucket/out"
+    common = [f"--data_url={tmp_path}/data"]
+    counting.run(*common, f"--train_url={url}/first", env=env)
+    counting.run(*common, f"--train_url={url}/out", "--seed=2", env=env)
+    done = counting.run(*common, f"--train_url={url}/out", f"--resume_url={url}/first", env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert verify(out) == verify(first)[-1:]
+    assert tree(out) == FILES[2:]
+    assert (out / "metrics.jsonl").read_bytes() == (first / "metrics.jsonl").read_bytes()
+    assert (out / FILES[2]).stat().st_mode & 0o777 == 0o644
+    done = counting.run(*common, f"--train_url={url}/out", "--resume", "--epochs=4", "--keep_last=1", env=env)
+    assert "resuming from counting-3_10.ckpt" in done.stdout
+    assert [entry["step"] for entry in verify(out)] == [40]
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_a_run_killed_before_its_first_checkpoint_still_hands_on_the_one_it_resumed_from(
+    counting: Any, tmp_path: Path, verify: Any, remote: bool
+) -> None:
+    url, env = ("obs://bucket", {"LAUNCHER_BUCKETS": str(tmp_path)}) if remote else (f"{tmp_path}/bucket", {})
+    a, b, c = (tmp_path / "bucket" / name for name in "abc")
+    data = f"--data_url={tmp_path}/data"
+    counting.run(data, f"--train_url={url}/a", env=env)
+    (a / "checkpoints/counting-3_10.ckpt").unlink()
+    lines = (a / "metrics.jsonl").read_text().splitlines()
+    process = counting.start(data, f"--train_url={url}/b", f"--resume_url={url}/a", "--step_ms=3000", env=env)
+    wait_for_line(process, "training counting")
+    process.kill()
+    process.communicate()
+    assert [entry["step"] for entry in verify(b)] == [20]
+    assert (b / "metrics.jsonl").read_text().splitlines() == lines[:2]
+
+    for place, options in ((c, ["--resume", f"--resume_url={url}/b"]), (b, ["--resume"])):
+        done = counting.run(data, f"--train_url={url}/{place.name}", *options, env=env)
+        assert f"resuming from counting-2_10.ckpt of {url}/b" in done.stdout
+        assert [entry["step"] for entry in verify(place)] == [20, 30]
+        assert [json.loads(line)["step"] for line in (place / "metrics.jsonl").read_text().splitlines()] == [10, 20, 30]
+    counting.run(data, f"--train_url={tmp_path}/whole")
+    assert last(b) == last(c) == last(tmp_path / "whole")
 
 
 def test_a_run_without_resume_starts_its_output_anew(counting: Any, tmp_path: Path, verify: Any) -> None:

@@ -286,3 +286,67 @@ with open(out / "big", "wb", buffering=0) as stream:
         assert not list(bucket.rglob("big")), "half a file is in the bucket"
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_no_output_is_lost(project, cli):
+    """Names that look temporary are copied at the end; what can be no object stays where it is, and is told."""
+    script = """
+import argparse, os, pathlib
+parser = argparse.ArgumentParser(); parser.add_argument("--train_url")
+out = pathlib.Path(parser.parse_known_args()[0].train_url)
+(out / "shard.part").write_text("a"); (out / "a.tmp").write_text("b")
+if os.environ.get("ODD"):
+    (out / "line\\nbreak").write_text("c")
+"""
+    project.job("tiny", script)
+    answer = cli("submit", "tiny", "--env", "ODD=1")
+    assert answer.code == 0 and "1 outputs stay in" in answer.err
+    home = project.home / "outputs" / project.last()["id"]
+    assert sorted(path.name for path in home.iterdir()) == ["a.tmp", "shard.part"]
+    kept = [path for path in (project.home / "runs").rglob("*") if path.name == "line\nbreak"]
+    assert kept and kept[0].read_text() == "c"
+
+
+def test_a_damaged_tree_in_the_bucket_is_sent_anew(project, cli):
+    project.job("tiny", "print('whole')")
+    assert cli("submit", "tiny").code == 0
+    stored = next((project.home / "buckets/local/launcher/code").glob("*/jobs/tiny/main.py"))
+    stored.write_text("print('other')")
+    answer = cli("submit", "tiny")
+    assert answer.code == 100 and "sent anew" in answer.err
+    answer = cli("submit", "tiny")
+    assert answer.code == 0 and answer.out == "whole\n"
+
+
+def test_a_supervisor_that_cannot_start_is_an_error(project, cli, monkeypatch):
+    from launcher.targets import driver
+
+    monkeypatch.setattr(driver, "SUPERVISOR", project.root / "nowhere.py")
+    project.job("tiny", "pass")
+    answer = cli("submit", "tiny", "--detach")
+    assert answer.code == 1 and answer.out == "" and "did not start" in answer.err
+    assert project.last()["phase"] == "Failed"
+
+
+def test_resuming_a_run_without_output_is_refused_before_anything_starts(project, cli):
+    project.job("tiny", "pass")
+    assert cli("submit", "tiny").code == 0
+    answer = cli("submit", "tiny", "--resume", "@last")
+    assert answer.code == 1 and "there is nothing at" in answer.err
+    assert len(cli("runs", "--json").json) == 1
+
+
+def test_json_is_always_json(project, cli):
+    project.job("tiny", "print('x')", parameters={"lr": 0.1})
+    assert cli("submit", "tiny").code == 0
+    assert cli("logs", "@last", "--json").json["log"] == "x\n"
+    assert cli("submit", "tiny", "--js", "--dry-run").code == 2, "no abbreviations"
+
+
+def test_a_reader_that_goes_away_is_told_by_the_exit_code(project):
+    project.job("tiny", "for i in range(100000): print(i)")
+    line = f"set -o pipefail; {sys.executable} -m launcher submit tiny 2>/dev/null | head -1"
+    done = subprocess.run(
+        ["bash", "-c", line], env={**os.environ, "PYTHONPATH": HOUSE}, capture_output=True, timeout=60
+    )
+    assert done.stdout == b"0\n" and done.returncode == 141

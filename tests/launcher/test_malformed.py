@@ -123,6 +123,17 @@ JOB_FILES = {
     "time-limit-huge": GOOD + "time_limit: 99999999999h\n",
     "requires-nothing-such": GOOD + "requires: [no_such_module_anywhere]\n",
     "description-long": GOOD + "description: " + "x" * 257 + "\n",
+    "requires-empty": GOOD + "requires: ['']\n",
+    "nul-in-description": GOOD + 'description: "a\\0b"\n',
+    "nul-in-parameter-name": GOOD + 'parameters: {"a\\0b": 1}\n',
+    "nul-in-environment": GOOD + 'environment: {A: "a\\0b"}\n',
+    "nul-in-flavor": GOOD + 'resources: {flavor: "a\\0b"}\n',
+    "parameter-inf": GOOD + "parameters: {a: -.inf}\n",
+    "int-tag": GOOD + "description: !!int x\n",
+    "float-tag": GOOD + 'description: !!float ""\n',
+    "timestamp-tag": GOOD + "description: !!timestamp x\n",
+    "date-tag": GOOD + "description: !!timestamp 2026-01-01\n",
+    "endless-key": GOOD + "parameters: {" + "9" * 5000 + ": 1}\n",
     "too-large": GOOD + "description: '" + "x" * (1 << 20) + "'\n",
 }
 
@@ -169,6 +180,14 @@ COMMAND_LINES = [
     ["submit", "tiny", "--set", "epochs=1.5"],
     ["submit", "tiny", "--set", "epochs=true"],
     ["submit", "tiny", "--set", "lr=fast"],
+    ["submit", "tiny", "--set", "lr=1e999"],
+    ["submit", "tiny", "--set", "lr=-.inf"],
+    ["submit", "tiny", "--set", "lr=.nan"],
+    ["submit", "tiny", "--set", "lr=" + "[" * 3000],
+    ["submit", "tiny", "--set", "epochs=" + "9" * 5000],
+    ["submit", "tiny", "--set", "optimizer=\udcff"],
+    ["submit", "tiny", "--set", "\udcff"],
+    ["submit", "tiny", "--env", "A=\udcff"],
     ["submit", "tiny", "--set", "flip=1"],
     ["submit", "tiny", "--set", "data_url=x"],
     ["submit", "tiny", "--target", "mars"],
@@ -286,14 +305,19 @@ def test_a_wrong_boot_file(case, tiny, cli):
     assert everything(tiny.root) == before
 
 
-@pytest.mark.parametrize("words", COMMAND_LINES, ids=" ".join)
+def spelled(words) -> str:
+    """A command line as the name of a test."""
+    return " ".join(words).encode("ascii", "backslashreplace").decode()[:60]
+
+
+@pytest.mark.parametrize("words", COMMAND_LINES, ids=spelled)
 def test_a_wrong_command_line(words, tiny, cli):
     before = everything(tiny.root)
     refused(cli(*words))
     assert everything(tiny.root) == before
 
 
-@pytest.mark.parametrize("words", COMMAND_LINES[::7], ids=" ".join)
+@pytest.mark.parametrize("words", COMMAND_LINES[::7], ids=spelled)
 def test_with_json_the_error_is_one_object(words, tiny, cli):
     answer = cli(*words, "--json")
     assert answer.code in (1, 2, 102)

@@ -86,3 +86,32 @@ def test_the_plan_says_how_each_folder_is_handed_over(script, cli):
 
 def test_a_script_that_refuses_unknown_arguments_is_pointed_out(script, cli):
     assert any("parse_args" in n for n in cli("submit", "--script", script(STRICT), "-n", "--json").json["notes"])
+
+
+SECRET = "Zx9Qw8Er7Ty6Ui5Op4As3Df2Gh1Jk0LzXcVbNm12"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--env", f"OBS_SK={SECRET}"], ["--", "--sk", SECRET], ["--", f"--sk={SECRET}"]],
+    ids=lambda w: w[0] + w[1][:5],
+)
+@pytest.mark.parametrize("mode", [[], ["--dry-run", "--json"]], ids=["run", "plan"])
+def test_a_key_on_the_command_line_goes_nowhere(words, mode, script, project, cli):
+    answer = cli("submit", "--script", script(BY_HAND), *mode, *words)
+    assert answer.code == 1 and "looks like" in answer.out + answer.err
+    assert SECRET not in answer.out + answer.err
+    assert not project.home.exists()
+
+
+def test_a_value_that_only_looks_secret_may_pass(script, cli):
+    answer = cli("submit", "--script", script(BY_HAND), "--allow-secret", "sk", "--", "--sk", SECRET)
+    assert answer.code == 0 and SECRET in answer.out
+
+
+def test_data_inside_the_project_is_sent_once(script, project, cli):
+    (project.root / "src" / "data").mkdir()
+    (project.root / "src" / "data" / "x.bin").write_bytes(b"x")
+    plan = cli("submit", "--script", script(BY_HAND), "--data", "src/data", "-n", "--json").json
+    assert "data/x.bin" not in [file["path"] for file in plan["code"]["files"]]
+    assert plan["data"]["files"] == 1

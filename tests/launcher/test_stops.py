@@ -127,3 +127,46 @@ def test_ctrl_c_stops_a_local_run(presses, project, launch):
     assert process.returncode == 130
     assert out == ("bye\n" if presses == 1 else "")
     assert project.last()["phase"] == "Terminated"
+
+
+SWEEP = """
+import os, signal, sys, threading, time
+from launcher.__main__ import main
+threading.Timer(float(sys.argv[1]), lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_ctrl_c_at_any_moment_leaves_nothing_running(project, cli):
+    """Wherever it hits a submit, the job has ended, or never began, when the launcher returns."""
+    witness = project.root / "witness"
+    project.job("tiny", f"open({str(witness)!r}, 'a').write('started\\n')\nimport time; time.sleep(60)")
+    for step in range(12):
+        command = [sys.executable, "-c", SWEEP, str(0.06 + step * 0.015), "submit", "tiny", "--no-pull"]
+        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": HOUSE}, capture_output=True, timeout=60)
+        assert done.returncode == 130, done.stderr
+        with_run = cli("runs", "--json").json
+        assert not [run for run in with_run if run["phase"] != "Terminated"], with_run
+    assert cli("runs", "--json").json, "no run was ever begun: the moments are wrong"
+
+
+@pytest.mark.parametrize("where", ["claim", "create", "_follow"])
+def test_ctrl_c_between_two_steps(where, project, cli, monkeypatch):
+    """The moments that a sweep seldom hits: just after the claim, inside the hand-over, just before following."""
+    from launcher.cli import submit as verb
+    from launcher.targets.local import LocalTarget
+
+    project.job("tiny", "import time; time.sleep(60)")
+    owner = verb if where == "_follow" else LocalTarget
+    inner = getattr(owner, where)
+
+    def interrupted(*args, **keywords):
+        if where == "create":
+            inner(*args, **keywords)
+        os.kill(os.getpid(), signal.SIGINT)
+        return None if where == "create" else inner(*args, **keywords)
+
+    monkeypatch.setattr(owner, where, interrupted)
+    assert cli("submit", "tiny").code == 130
+    runs = cli("runs", "--json").json
+    assert [run["phase"] for run in runs] in ([], ["Terminated"])
