@@ -59,7 +59,10 @@ def test_killed_at_random_moments(seed, project, cli, tmp_path):
     for i in range(20):
         (project.root / "data" / f"{i}.bin").write_bytes(os.urandom(20000))
     chance = random.Random(seed)
-    submitted, killed = [], collections.Counter()
+    began = time.monotonic()
+    assert cli("submit", "tiny", "--data", "data", "--name", "untouched").code == 0
+    whole = time.monotonic() - began  # what a submit takes here and now
+    submitted, killed = ["untouched"], collections.Counter()
     for round_ in range(rounds):
         (project.root / "data" / "0.bin").write_bytes(os.urandom(20000))  # so that there is something to upload
         process = subprocess.Popen(
@@ -69,7 +72,7 @@ def test_killed_at_random_moments(seed, project, cli, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(chance.uniform(0.05, 0.7))
+        time.sleep(chance.uniform(0.1, 1.7) * whole)
         who = chance.choice(["launcher", "supervisor", "job", "launcher and supervisor"])
         if "launcher" in who:
             process.kill()

@@ -22,7 +22,7 @@ def wait_until(condition, timeout=30):
 
 
 def test_detach_prints_the_id_alone(project, cli):
-    project.job("tiny", "import time; time.sleep(0.2); print('later')")
+    project.job("tiny", "import time; time.sleep(3); print('later')")
     answer = cli("submit", "tiny", "--detach")
     run = answer.out.strip()
     assert answer.code == 0 and answer.out == run + "\n"
@@ -139,10 +139,15 @@ sys.exit(main(sys.argv[2:]))
 
 def test_ctrl_c_at_any_moment_leaves_nothing_running(project, cli):
     """Wherever it hits a submit, the job has ended, or never began, when the launcher returns."""
-    witness = project.root / "witness"
-    project.job("tiny", f"open({str(witness)!r}, 'a').write('started\\n')\nimport time; time.sleep(60)")
+    project.job("tiny", "import time; time.sleep(60)")
+    project.job("short", "pass")
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-m", "launcher", "submit", "short"], env={**os.environ, "PYTHONPATH": HOUSE})
+    whole = time.monotonic() - began  # what a submit takes here and now; the last moments lie in the job's own time
+    assert cli("delete", "--yes", "@last").code == 0
     for step in range(12):
-        command = [sys.executable, "-c", SWEEP, str(0.06 + step * 0.015), "submit", "tiny", "--no-pull"]
+        moment = whole * (0.4 + step * 0.08)
+        command = [sys.executable, "-c", SWEEP, str(moment), "submit", "tiny", "--no-pull"]
         done = subprocess.run(command, env={**os.environ, "PYTHONPATH": HOUSE}, capture_output=True, timeout=60)
         assert done.returncode == 130, done.stderr
         with_run = cli("runs", "--json").json
