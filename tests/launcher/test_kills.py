@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+PROGRAM = {"supervisor": "supervisor.py", "job": "main.py"}
+"""What each shows in a list of processes."""
 HOUSE = str(Path(__file__).resolve().parents[2])
 JOB = """
 import os, pathlib, time
@@ -72,14 +74,18 @@ def test_killed_at_random_moments(seed, project, cli, tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(chance.uniform(0.1, 1.7) * whole)
         who = chance.choice(["launcher", "supervisor", "job", "launcher and supervisor"])
         if "launcher" in who:
+            time.sleep(chance.uniform(0.1, 1.7) * whole)
             process.kill()
+        else:  # wait until there is one to kill, and a little longer
+            while process.poll() is None and not processes(str(project.home), PROGRAM[who]):
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.2))
         if "supervisor" in who:
-            killed["supervisor"] += kill(processes(str(project.home), "supervisor.py"))
+            killed["supervisor"] += kill(processes(str(project.home), PROGRAM["supervisor"]))
         if who == "job":
-            killed["job"] += kill(processes(str(project.home), "main.py"))
+            killed["job"] += kill(processes(str(project.home), PROGRAM["job"]))
         assert process.wait(timeout=60) in (-signal.SIGKILL, 0, 100)
         process.stderr.close()
         submitted.append(f"round-{round_}")
