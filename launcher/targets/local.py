@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import DataError, PreflightError
-from launcher.paths import BUCKET, Home
+from launcher.paths import BUCKET, ROOT, Home
 from launcher.run import Run, now
 from launcher.targets.base import LogChunk, Target
 from launcher.targets.driver import Driver
@@ -161,10 +161,11 @@ class LocalTarget(Target):
         from storage.transfer import download_tree, sync_tree
 
         storage, prefix = locate(run.output, buckets=str(self.home.buckets))
-        left = self.home.run(run.id).worker(0).outputs / "train_url_0"
-        if run.final and left.is_dir():  # the end could not copy it out: the disk was full, say
-            sync_tree(left, storage, prefix, {})
         prefix = prefix.rstrip("/")
+        for worker in range(self.workers(run)):
+            left = self.home.run(run.id).worker(worker).outputs / "train_url_0"
+            if run.final and left.is_dir():  # the end could not copy it out: the disk was full, say
+                sync_tree(left, storage, prefix, {}, temporaries=True)
         files = sorted(info.key[len(prefix) + 1 :] for info in storage.list(prefix + "/"))
         if files:
             download_tree(storage, prefix, destination, progress=progress)
@@ -174,7 +175,7 @@ class LocalTarget(Target):
         shutil.rmtree(self.home.run(run.id).root, ignore_errors=True)
         if not keep_output:
             storage = self.storage()
-            storage.delete([info.key for info in storage.list(f"launcher/runs/{run.id}/")])
+            storage.delete([info.key for info in storage.list(f"{ROOT}/runs/{run.id}/")])
             shutil.rmtree(self.home.outputs / run.id, ignore_errors=True)
 
     def _held(self, lock: Path) -> bool:
@@ -189,14 +190,15 @@ class LocalTarget(Target):
 
     def _settle(self, run: Run, ledger: Ledger) -> None:
         """Its driver was killed: end what is left of the job, and write down how the run ended."""
+        from launcher.targets.container import stop_group
+
         paths = self.home.run(run.id)
         deadline = time.monotonic() + 5
         while self._held(paths.job_lock) and time.monotonic() < deadline:
             for pid_file in paths.root.glob("worker-*.pid"):
                 text = pid_file.read_text().strip()
                 if text.isdigit():
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.killpg(int(text), signal.SIGKILL)
+                    stop_group(int(text), signal.SIGKILL)
             time.sleep(0.02)
         paths.ballast.unlink(missing_ok=True)
         if run.phase == "Terminating":

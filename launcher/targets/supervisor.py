@@ -22,7 +22,7 @@ from typing import Any
 
 from launcher.errors import LauncherError
 from launcher.ledger import Ledger
-from launcher.paths import Home
+from launcher.paths import BUCKET, ROOT, Home
 from launcher.run import now
 from launcher.targets import driver
 from launcher.targets.container import Worker
@@ -33,6 +33,8 @@ from storage.transfer import download_tree, sync_tree
 
 COPY_OUT_SECONDS = 30.0
 """How often ModelArts uploads outputs."""
+SENT_TREES = tuple(f"obs://{BUCKET}/{ROOT}/{kind}/" for kind in ("code", "data"))
+"""Where the trees lie that a submit sends, by their content."""
 GRACE_SECONDS = 15.0
 """What a job has between SIGTERM and SIGKILL; ModelArts' launcher gives about as much."""
 LOOK_SECONDS = 0.1
@@ -102,11 +104,13 @@ class Supervisor:
             self._seen.append({})
 
     def _bring(self, url: str, folder: Path) -> None:
-        """A tree of the bucket into a folder. One that is damaged there ceases to be committed: it is sent again."""
+        """A tree of the bucket into a folder. One of ours that is damaged ceases to be committed: it is sent again."""
         storage, prefix = locate(url, buckets=str(self.home.buckets))
         try:
             download_tree(storage, prefix.rstrip("/"), folder, progress=self._heed)
         except (Corrupt, NotFound):
+            if not url.startswith(SENT_TREES):  # used in place: what lies there is somebody's own
+                raise
             storage.delete([manifest_key(prefix.rstrip("/"))])
             self.message = "what the bucket held was damaged, and is sent anew by the next submit"
             raise
@@ -194,8 +198,9 @@ class Supervisor:
             self.message = f"{len(self.refused)} outputs stay in {self.paths.root}, since {min(self.refused)}"
         for worker in self.workers:
             worker.clean(keep_outputs=bool(lost or self.refused))
-        for what in sorted(self.refused)[:20]:
-            self.ledger.note(self.run_id, "not copied", what)
+        with contextlib.suppress(LauncherError):  # a full disk must not keep the end from being written down
+            for what in sorted(self.refused)[:20]:
+                self.ledger.note(self.run_id, "not copied", what)
         columns = {"exit_code": self.exit_code, "message": self.message, "ended_at": now(), **self._results()}
         deadline = time.monotonic() + 60
         while True:

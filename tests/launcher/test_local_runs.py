@@ -318,6 +318,19 @@ def test_a_damaged_tree_in_the_bucket_is_sent_anew(project, cli):
     assert answer.code == 0 and answer.out == "whole\n"
 
 
+def test_damaged_data_used_in_place_is_left_alone(project, cli):
+    """A manifest beside data that somebody else keeps in the bucket is theirs, whatever it says."""
+    project.job("tiny", "pass")
+    mine = project.home / "buckets" / "local" / "mine"
+    mine.mkdir(parents=True)
+    (mine / "x").write_text("x")
+    manifest = mine.with_name("mine.manifest.json")
+    manifest.write_text("something else")
+    answer = cli("submit", "tiny", "--data", "obs://local/mine/")
+    assert answer.code == 100 and "sent anew" not in answer.err
+    assert manifest.read_text() == "something else"
+
+
 def test_a_supervisor_that_cannot_start_is_an_error(project, cli, monkeypatch):
     from launcher.targets import driver
 
