@@ -4,6 +4,8 @@
     ├── NotFound       FileNotFoundError   no such object, bucket or local file
     ├── Conflict       FileExistsError     a file stands where a folder is wanted, or the other way round
     ├── AccessDenied   PermissionError     it is there, but not for us
+    ├── NoCredentials  PermissionError     no keys, or keys that the store does not take
+    ├── Unreachable    ConnectionError     no answer, or none but errors, for as long as patience lasts
     ├── StorageFull    OSError             no space or no quota left
     ├── InvalidUrl     ValueError          not a URL or path that can be located
     ├── UnsafeKey      ValueError          a name that could climb out, hide or break on another system
@@ -58,6 +60,18 @@ class AccessDenied(StorageError, PermissionError):
     """It exists, but this user may not read or write it."""
 
     errno = codes.EACCES
+
+
+class NoCredentials(StorageError, PermissionError):
+    """There are no keys, or the store does not take those that there are."""
+
+    errno = codes.EACCES
+
+
+class Unreachable(StorageError, ConnectionError):
+    """The store did not answer, or only with errors of its own, however often it was asked."""
+
+    errno = codes.ECONNABORTED
 
 
 class StorageFull(StorageError, OSError):

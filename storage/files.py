@@ -15,7 +15,7 @@ import os
 import re
 import stat
 import time
-from typing import BinaryIO, Iterator, Sequence, Tuple
+from typing import BinaryIO, Callable, Iterator, Optional, Sequence, Tuple, cast
 
 from .base import AnyPath, Progress
 from .errors import Corrupt, LinkRefused, SourceChanged, translated
@@ -28,6 +28,7 @@ LEFTOVER_SECONDS = 3600.0
 
 _TEMPORARY = re.compile(re.escape(RESERVED) + r"[0-9a-f]{16}\.part")
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a fifo must not block open
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _PRUNE_RETRIES = 1000
 
@@ -110,8 +111,16 @@ def hash_file(path: AnyPath, progress: Progress = None) -> str:
         return source.finish()
 
 
-def receive(stream: BinaryIO, path: str, size: int, sha256: str = "", progress: Progress = None) -> str:
-    """Write a stream to the file `path` as `replacing` does; Corrupt unless it has that size and sha256. Its sha256."""
+def receive(
+    stream: BinaryIO,
+    path: str,
+    size: int,
+    sha256: str = "",
+    progress: Progress = None,
+    check: Optional[Callable[[], None]] = None,
+) -> str:
+    """Write a stream to the file `path` as `replacing` does; Corrupt unless it has that size and sha256, and `check`,
+    called when all has been read, raises nothing. Its sha256."""
     digest = hashlib.sha256()
     done = 0
     with replacing(path) as target:
@@ -128,6 +137,8 @@ def receive(stream: BinaryIO, path: str, size: int, sha256: str = "", progress: 
             raise Corrupt(
                 f"{path}: sha256 is {found} and must be {sha256}", "the stored copy is damaged: upload it again"
             )
+        if check is not None:
+            check()
     return found
 
 
@@ -149,6 +160,38 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        raise
+    _sync_folder(os.path.dirname(path))
+
+
+@contextlib.contextmanager
+def resuming(path: str, token: str) -> Iterator[BinaryIO]:
+    """As `replacing`, for large files that come in order: the stream stands behind what an earlier try with the same
+    `token` has written, and can be read back.
+
+    What fails leaves the temporary file for the next try, unless the disk is full or the bytes were wrong. Two at once
+    with one path and token do not meet: the second starts from nothing.
+    """
+    name = f"{RESERVED}{hashlib.sha256(f'{token} {path}'.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.part"
+    temporary = os.path.join(os.path.dirname(path), name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | _NO_FOLLOW | getattr(os, "O_BINARY", 0), 0o666)
+    stream = open(descriptor, "r+b", buffering=0)  # noqa: SIM115  # closed below, or given back
+    if not lock(stream):
+        stream.close()
+        with replacing(path) as other:
+            yield other
+        return
+    try:
+        with stream:
+            stream.seek(0, os.SEEK_END)
+            yield cast(BinaryIO, stream)
+            os.fsync(stream.fileno())
+            os.replace(temporary, path)
+    except BaseException as error:
+        if isinstance(error, Corrupt) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
         raise
     _sync_folder(os.path.dirname(path))
 
@@ -204,6 +247,19 @@ def _create_beside(path: str) -> Tuple[str, BinaryIO]:
             continue
         return temporary, open(descriptor, "wb")
     raise FileNotFoundError(f"{folder} keeps being removed")
+
+
+def lock(stream: BinaryIO) -> bool:
+    """Whether this file is ours alone now; it is when locks are not known here."""
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    try:
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _sync_folder(folder: str) -> None:

@@ -1,0 +1,92 @@
+"""Listings as the SDK's client reads them: its own reader shifts their times by an hour in summer and is slow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, List, Optional
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
+
+from ..base import ObjectInfo
+
+
+@dataclass(frozen=True)
+class Page:
+    """Up to 1,000 objects."""
+
+    objects: List[ObjectInfo]
+    is_truncated: bool
+    next_marker: Optional[str]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An upload in parts that has not ended."""
+
+    key: str
+    id: str
+    started: float
+    """POSIX seconds."""
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """Up to 1,000 of them."""
+
+    uploads: List[Upload]
+    is_truncated: bool
+    next_key: Optional[str]
+    next_id: Optional[str]
+
+
+def parse_objects(xml: Any, headers: Any = None) -> Page:
+    """A ListBucketResult."""
+    root = ElementTree.fromstring(xml)
+    is_encoded = root.findtext("EncodingType") == "url"
+    objects = [
+        ObjectInfo(
+            _name(node.findtext("Key"), is_encoded),
+            int(node.findtext("Size") or 0),
+            seconds(node.findtext("LastModified") or ""),
+            (node.findtext("ETag") or "").strip('"'),
+        )
+        for node in root.iter("Contents")
+    ]
+    following = root.findtext("NextMarker")
+    return Page(objects, root.findtext("IsTruncated") == "true", _name(following, is_encoded) if following else None)
+
+
+def parse_uploads(xml: Any, headers: Any = None) -> Uploads:
+    """A ListMultipartUploadsResult."""
+    root = ElementTree.fromstring(xml)
+    is_encoded = root.findtext("EncodingType") == "url"
+    uploads = [
+        Upload(
+            _name(node.findtext("Key"), is_encoded),
+            node.findtext("UploadId") or "",
+            seconds(node.findtext("Initiated") or ""),
+        )
+        for node in root.iter("Upload")
+    ]
+    key = root.findtext("NextKeyMarker")
+    return Uploads(
+        uploads,
+        root.findtext("IsTruncated") == "true",
+        _name(key, is_encoded) if key else None,
+        root.findtext("NextUploadIdMarker") or None,
+    )
+
+
+def seconds(text: str) -> float:
+    """POSIX seconds of `2026-01-02T03:04:05.678Z`; 0 for anything else."""
+    try:
+        whole = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+        fraction = text[19:].rstrip("Z")
+        return whole + (float(fraction) if fraction.startswith(".") else 0.0)
+    except ValueError:
+        return 0.0
+
+
+def _name(text: Optional[str], is_encoded: bool) -> str:
+    return unquote_plus(text or "") if is_encoded else text or ""

@@ -1,0 +1,238 @@
+"""One OBS bucket behind the storage protocol."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import time
+from email.utils import parsedate_to_datetime
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, cast
+
+from ..base import AnyPath, ObjectInfo, Progress, Storage
+from ..errors import AccessDenied, Corrupt, StorageError
+from ..files import SourceFile
+from ..retry import Transient, patiently
+from ..urls import check_key, check_prefix
+from . import download, multipart
+from .channel import Channel
+from .stream import ObjectStream
+from .wire import Data, Reply
+
+SINGLE = 8 << 20
+"""Bytes. What is not larger goes up in one request, and comes down in one."""
+PAGE = 1000
+"""Keys a listing or a deletion takes at once (OBS API reference)."""
+COPY_SINGLE = 5 << 30
+"""Bytes that one copy request may copy (OBS API reference, "Copying objects")."""
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class ObsStorage(Storage):
+    """See `Storage` for what is guaranteed; how it is kept here:
+
+    - Atomic (1, 2): OBS shows an object when its last byte has been taken. Large objects go up in parts, which nobody
+      sees until they are completed; a reply that is lost is settled by looking.
+    - Verified (3): with OBS' own signature every body carries `x-obs-content-sha256`, which OBS checks before the
+      object becomes visible (SDK FAQ "How do I specify Content-SHA256?"); with S3's, Content-MD5, and the ETag is
+      compared. The sha256 is kept as metadata, and every download is compared with it, else with the ETag.
+    - Patient (8): `storage.retry`; a broken download goes on where it broke, if the object is still the same one.
+    - Memory (9): objects up to `SINGLE` are held whole, larger ones in parts of `multipart.part_size`; all transfers
+      of one account together hold `channel.BYTES_IN_FLIGHT` (64 MiB), or one part if that is more, and 40 KiB a
+      connection.
+    """
+
+    workers = 256
+
+    def __init__(self, channel: Channel, name: str) -> None:
+        self.channel = channel
+        self.name = name
+        self.wire = channel.wire(name)
+
+    def stat(self, key: str, digest: bool = False) -> ObjectInfo:
+        check_key(key)
+        what = f"cannot look at {self.label(key)}"
+        reply = self.channel.ask(what, "read", lambda: self.wire.head(key))
+        info = self.info(key, reply.headers)
+        if not digest or info.sha256:
+            return info
+        with self.read(key) as stream:
+            found = hashlib.sha256()
+            for chunk in iter(lambda: stream.read(1 << 20), b""):
+                found.update(chunk)
+        return ObjectInfo(key, info.size, info.mtime, info.etag, found.hexdigest())
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        return self._pages(check_prefix(prefix))
+
+    def read(self, key: str, start: int = 0, length: Optional[int] = None) -> BinaryIO:
+        if start < 0 or (length is not None and length < 0):
+            raise ValueError(f"a range cannot start at {start} and be {length} long")
+        check_key(key)
+        if length == 0:
+            self.stat(key)
+            return io.BytesIO(b"")
+        stream = ObjectStream(self, key, start, length)
+        return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, stream), 1 << 17))
+
+    def write(self, key: str, data: bytes) -> ObjectInfo:
+        check_key(key)
+        return self.put(key, data, hashlib.sha256(data).hexdigest(), time.time_ns())
+
+    def upload(self, path: AnyPath, key: str, sha256: str = "", progress: Progress = None) -> ObjectInfo:
+        check_key(key)
+        with SourceFile(path) as source:
+            if source.size > SINGLE:
+                return multipart.upload(self, source, key, sha256, progress)
+            taken = self.channel.budget.take(source.size)
+            try:
+                pieces: List[bytes] = []
+                for piece in source:
+                    pieces.append(piece)
+                    if progress is not None:
+                        progress(len(piece))
+                found = source.finish(sha256)
+                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                del pieces
+                return self.put(key, data, found, source.status.st_mtime_ns)
+            finally:
+                self.channel.budget.give(taken)
+
+    def download(self, key: str, path: AnyPath, sha256: str = "", progress: Progress = None) -> ObjectInfo:
+        check_key(key)
+        return download.download(self, key, path, sha256, progress)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        page: List[str] = []
+        for key in keys:
+            page.append(check_key(key))
+            if len(page) == PAGE:
+                self._delete(page)
+                page = []
+        if page:
+            self._delete(page)
+
+    def copy(self, source: str, target: str) -> ObjectInfo:
+        check_key(target)
+        info = self.stat(source)
+        if source == target:
+            return info
+        what = f"cannot copy {self.label(source)} to {target}"
+        if info.size > COPY_SINGLE:
+            multipart.copy(self, info, target)
+            return self.stat(target)
+
+        def once() -> None:
+            answer = self.channel.call_once(what, "write", "copyObject", self.name, source, self.name, target)
+            if answer.body is None or not getattr(answer.body, "etag", None):  # an error inside a 200
+                raise Transient(StorageError(f"{what}: the answer was not whole", "try again"))
+
+        patiently(once)
+        return self.stat(target)
+
+    def put(self, key: str, data: Data, sha256: str, mtime_ns: int) -> ObjectInfo:
+        """One request for a whole object."""
+        what = f"cannot write {self.label(key)}"
+        metadata = {"sha256": sha256, "mtime": str(mtime_ns)}
+        checks = self.checks(data, sha256)
+
+        def once() -> Reply:
+            return self.put_once(what, lambda: self.wire.put(key, data, {**checks, **self.meta(metadata)}), checks)
+
+        reply = patiently(once)
+        etag = reply.headers.get("etag", "").strip('"')
+        return ObjectInfo(key, len(data), _seconds(reply.headers.get("date", "")), etag, sha256)
+
+    def put_once(self, what: str, call: Any, checks: Mapping[str, str]) -> Reply:
+        """One try of a PUT, its ETag compared if we know what it must be."""
+        reply = self.channel.ask_once(what, "write", call)
+        expected = checks.get("content-md5", "")
+        etag = md5_in(reply.headers)
+        if expected and etag and base64.b64decode(expected).hex() != etag:
+            raise Transient(Corrupt(f"{what}: the bytes that arrived are not those that were sent", "try again"))
+        return reply
+
+    def checks(self, data: Data, sha256: str = "") -> Dict[str, str]:
+        """The headers by which the store checks a body before it shows it."""
+        if self.channel.checksum == "sha256":
+            return {self.channel.prefix + "content-sha256": sha256 or hashlib.sha256(data).hexdigest()}
+        return {"content-md5": base64.b64encode(hashlib.md5(data).digest()).decode()}
+
+    def meta(self, metadata: Mapping[str, str]) -> Dict[str, str]:
+        return {f"{self.channel.prefix}meta-{name}": value for name, value in metadata.items()}
+
+    def info(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
+        """What the headers of a whole answer say."""
+        return ObjectInfo(
+            key,
+            int(headers.get("content-length", "0")),
+            _seconds(headers.get("last-modified", "")),
+            headers.get("etag", "").strip('"'),
+            sha256_in(headers),
+        )
+
+    def label(self, key: str) -> str:
+        return f"obs://{self.name}/{key}"
+
+    def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
+        marker = None
+        what = f"cannot list {self.label(prefix)}"
+        while True:
+            page = self.channel.call(
+                what,
+                "list",
+                "listObjects",
+                self.name,
+                prefix=prefix or None,
+                marker=marker,
+                max_keys=PAGE,
+                encoding_type="url",
+            ).body
+            for info in page.objects:
+                if marker is None or info.key > marker:  # some stores repeat the marker
+                    yield info
+            following = page.next_marker or (page.objects[-1].key if page.objects else None)
+            if not page.is_truncated or following is None or following == marker:
+                return
+            marker = following
+
+    def _delete(self, keys: List[str]) -> None:
+        from obs import DeleteObjectsRequest, Object
+
+        what = f"cannot delete from {self.label('')}"
+        request = DeleteObjectsRequest(quiet=True, objects=[Object(key=key) for key in dict.fromkeys(keys)])
+
+        def once() -> None:
+            answer = self.channel.call_once(what, "delete", "deleteObjects", self.name, request)
+            for error in answer.body.error or ():
+                if error.code in ("NoSuchKey", None):
+                    continue
+                told = f"cannot delete {self.label(error.key)}: {error.code} {error.message}"
+                if error.code in ("AccessDenied", "MethodNotAllowed"):
+                    raise AccessDenied(told, "the keys need the permission obs:object:DeleteObject on it")
+                raise Transient(StorageError(told, "run the same command again"))
+
+        patiently(once)
+
+
+def sha256_in(headers: Mapping[str, str]) -> str:
+    """What our own upload has left in the metadata; "" if there is none."""
+    found = headers.get("x-obs-meta-sha256") or headers.get("x-amz-meta-sha256") or ""
+    return found if _SHA256.fullmatch(found) else ""
+
+
+def md5_in(headers: Mapping[str, str]) -> str:
+    """The MD5 of the content that the ETag is, for objects of one part that the store has not encrypted; else ""."""
+    etag = headers.get("etag", "").strip('"').lower()
+    is_encrypted = any(name.startswith(("x-obs-server-side", "x-amz-server-side")) for name in headers)
+    return etag if not is_encrypted and re.fullmatch("[0-9a-f]{32}", etag) else ""
+
+
+def _seconds(date: str) -> float:
+    """POSIX seconds of an HTTP date; now, for want of one."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, IndexError):
+        return time.time()

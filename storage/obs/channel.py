@@ -1,0 +1,156 @@
+"""One account's way to OBS: requests with patience, and every answer that is no success as one of our errors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any, Callable, TypeVar
+
+from ..errors import StorageError
+from ..retry import Transient, patiently
+from . import errors
+from .credentials import Credentials, Keys
+from .lanes import Lanes
+from .settings import ObsSettings
+from .signature import PREFIX
+from .wire import NETWORK_ERRORS, DirectWire, Opened, Pool, Reply, Wire
+
+T = TypeVar("T")
+
+BYTES_IN_FLIGHT = 64 << 20
+"""All transfers of one account together hold no more than this many bytes of objects in memory."""
+
+
+class Channel:
+    """What the buckets of one account share: keys, clock, connections, the SDK's client and the memory budget."""
+
+    def __init__(self, settings: ObsSettings) -> None:
+        self.settings = settings
+        self.credentials = Credentials(settings)
+        self.dialect = settings.signed_as
+        self.prefix = PREFIX[self.dialect]
+        self.checksum = settings.checked_by
+        self.budget = Budget(BYTES_IN_FLIGHT)
+        self.lanes = Lanes()
+        self._pool = Pool(settings, self.credentials)
+        self._sdk: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def sdk(self) -> Any:
+        """The SDK's client, made when it is first needed: its import costs a third of a second."""
+        with self._lock:
+            if self._sdk is None:
+                from .sdk import build
+
+                self._sdk = build(self.settings, self.credentials)
+                self._sdk.clock_ahead = self._pool.clock_ahead
+            return self._sdk
+
+    def wire(self, bucket: str) -> Wire:
+        if self.settings.wire == "sdk":
+            from .sdk import SdkWire
+
+            return SdkWire(self.sdk, bucket, self.dialect)
+        return DirectWire(self._pool, bucket)
+
+    def ask(self, what: str, action: str, call: Callable[[], Reply]) -> Reply:
+        """One request of the wire until it succeeds. `what` opens error messages; `action` names the permission."""
+        return patiently(lambda: self.ask_once(what, action, call))
+
+    def ask_once(self, what: str, action: str, call: Callable[[], Reply]) -> Reply:
+        """One try; Transient if another may succeed."""
+        reply = self._tried(what, call)
+        if reply.status >= 300:
+            raise self._refused(what, action, errors.Failure.of(reply.status, reply.headers, reply.body), reply.keys)
+        return reply
+
+    def open_once(self, what: str, action: str, call: Callable[[], Opened]) -> Opened:
+        """One try of a GET; its body is the caller's to read and close."""
+        opened = self._tried(what, call)
+        if opened.status >= 300:
+            try:
+                body = self._tried(what, opened.read)
+            finally:
+                opened.close()
+            raise self._refused(what, action, errors.Failure.of(opened.status, opened.headers, body), opened.keys)
+        return opened
+
+    def call(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        """A method of the SDK's until it succeeds; its answer."""
+        return patiently(lambda: self.call_once(what, action, name, *args, **kwargs))
+
+    def call_once(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        method = getattr(self.sdk, name)
+        answer = self._tried(what, lambda: method(*args, **kwargs))
+        if int(answer.status) >= 300:
+            from .sdk import failure_of
+
+            raise self._refused(what, action, failure_of(answer), self.sdk.local.keys)
+        return answer
+
+    def close(self) -> None:
+        """Close kept connections; they are opened again as needed."""
+        self._pool.close()
+        with self._lock:
+            if self._sdk is not None:
+                self._sdk.close()
+                self._sdk = None
+
+    def _tried(self, what: str, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except (StorageError, Transient):
+            raise
+        except NETWORK_ERRORS as error:
+            raise errors.broken(what, error) from error
+
+    def _refused(self, what: str, action: str, failure: errors.Failure, asked_with: Keys) -> Exception:
+        """The error for an answer; a wrong clock and expired keys are mended here, once each."""
+        ahead = errors.skew(failure, time.time())
+        if ahead is not None and abs(ahead - self._pool.clock_ahead) > 1.0:
+            self._pool.clock_ahead = ahead
+            if self._sdk is not None:
+                self._sdk.clock_ahead = ahead
+            return Transient(_final(errors.refused(what, action, failure)), free=True)
+        if errors.is_expired(failure) and self.credentials.renew(asked_with):
+            return Transient(_final(errors.refused(what, action, failure)), free=True)
+        return errors.refused(what, action, failure)
+
+
+class Budget:
+    """Bytes that may be in flight. One request that is larger than all of it may go alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free = size
+        self._changed = threading.Condition()
+
+    def take(self, count: int) -> int:
+        """Wait for that many bytes; the number to `give` back."""
+        count = max(1, min(count, self._size))
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= count)
+            self._free -= count
+        return count
+
+    def try_take(self, count: int) -> int:
+        """As `take`, but 0 instead of waiting."""
+        count = max(1, min(count, self._size))
+        with self._changed:
+            if self._free < count:
+                return 0
+            self._free -= count
+        return count
+
+    def give(self, count: int) -> None:
+        with self._changed:
+            self._free += count
+            self._changed.notify_all()
+
+
+def _final(error: Exception) -> StorageError:
+    if isinstance(error, Transient):
+        return error.final
+    assert isinstance(error, StorageError)
+    return error

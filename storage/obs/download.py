@@ -1,0 +1,185 @@
+"""Objects that become local files: small ones in one stream, large ones in ranges that arrive in order."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any, BinaryIO, Deque, Tuple
+
+from ..base import AnyPath, ObjectInfo, Progress
+from ..errors import Corrupt, translated
+from ..files import CHUNK, receive, resuming
+from ..retry import Transient, patiently
+from .lanes import Task
+from .stream import ObjectStream
+
+if TYPE_CHECKING:
+    from .bucket import ObsStorage
+
+RANGED = 16 << 20
+"""Bytes. What is larger comes in ranges."""
+RANGE = 8 << 20
+_WINDOW = 8
+"""Ranges of one object in flight."""
+_TRIES = 3
+"""For an object whose bytes are wrong: a bit that flipped on the way is right the next time."""
+
+
+def download(bucket: ObsStorage, key: str, path: AnyPath, sha256: str, progress: Progress) -> ObjectInfo:
+    """See `Storage.download`. Verified against `sha256`, else the sha256 in the metadata, else the ETag; always
+    against the length."""
+    target = os.path.abspath(path)
+    done = 0
+
+    def count(number: int) -> None:
+        nonlocal done
+        done += number
+        if progress is not None:
+            progress(number)
+
+    def once() -> ObjectInfo:
+        nonlocal done
+        if done and progress is not None:
+            progress(-done)
+        done = 0
+        try:
+            return _once(bucket, key, target, sha256, count)
+        except Corrupt as error:
+            raise Transient(error, tries=_TRIES) from error
+
+    return patiently(once)
+
+
+def _once(bucket: ObsStorage, key: str, target: str, sha256: str, progress: Progress) -> ObjectInfo:
+    with ObjectStream(bucket, key) as stream, translated(f"cannot write {target}"):
+        info = bucket.info(key, stream.headers)
+        check = _Check(bucket, stream, sha256, target)
+        if stream.size > RANGED:
+            _ranged(bucket, key, stream, info.etag, target, check, progress)
+        else:
+            taken = bucket.channel.budget.take(min(stream.size, 2 * CHUNK))
+            try:
+                source: Any = check.watching(stream) if check.by_md5 else stream
+                found = receive(source, target, stream.size, check.sha256, progress, check.finish)
+            finally:
+                bucket.channel.budget.give(taken)
+            return ObjectInfo(key, info.size, info.mtime, info.etag, found)
+    return ObjectInfo(key, info.size, info.mtime, info.etag, check.found)
+
+
+class _Check:
+    """What the bytes must be, and whether they are."""
+
+    def __init__(self, bucket: ObsStorage, stream: ObjectStream, sha256: str, target: str) -> None:
+        from .bucket import md5_in, sha256_in
+
+        self._target = target
+        self.sha256 = sha256 or sha256_in(stream.headers)
+        self._md5 = "" if self.sha256 else md5_in(stream.headers)
+        self.by_md5 = bool(self._md5)
+        self._digest = hashlib.sha256()
+        self._md5_digest = hashlib.md5() if self._md5 else None
+        self.found = ""
+
+    def watching(self, stream: ObjectStream) -> _Watched:
+        return _Watched(stream, self)
+
+    def update_md5(self, data: Any) -> None:
+        if self._md5_digest is not None:
+            self._md5_digest.update(data)
+
+    def update(self, data: Any) -> None:
+        self._digest.update(data)
+        self.update_md5(data)
+
+    def finish(self) -> None:
+        """Corrupt if they are not."""
+        self.found = self._digest.hexdigest()
+        if self._md5_digest is not None and self._md5_digest.hexdigest() != self._md5:
+            raise Corrupt(f"{self._target}: the bytes that arrived are not those of the ETag", "try again")
+
+    def finish_sha256(self) -> None:
+        self.finish()
+        if self.sha256 and self.found != self.sha256:
+            raise Corrupt(
+                f"{self._target}: sha256 is {self.found} and must be {self.sha256}",
+                "the stored copy is damaged: upload it again",
+            )
+
+
+class _Watched:
+    """A stream whose bytes are hashed for the ETag as they pass."""
+
+    def __init__(self, stream: ObjectStream, check: _Check) -> None:
+        self._stream = stream
+        self._check = check
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self._check.update_md5(data)
+        return data
+
+
+def _ranged(
+    bucket: ObsStorage, key: str, stream: ObjectStream, etag: str, target: str, check: _Check, progress: Progress
+) -> None:
+    """Ranges are fetched at once, and written and hashed in order, so that what is on the disk is always a beginning
+    and an interrupted download goes on from its end. Nothing waits for memory while it holds some: no deadlock."""
+    size, budget = stream.size, bucket.channel.budget
+    with resuming(target, f"{bucket.channel.settings.url} {bucket.name} {key} {etag} {size}") as file:
+        start = _already(file, size if etag else 0, check, progress)
+        stream.close()
+        window: Deque[Tuple[int, Task[bytearray]]] = deque()
+        try:
+            while start < size or window:
+                while start < size and len(window) < _WINDOW:
+                    length = min(RANGE, size - start)
+                    taken = budget.take(length) if not window else budget.try_take(length)
+                    if not taken:
+                        break
+                    window.append((taken, bucket.channel.lanes.start(_fetcher(bucket, key, start, length, etag))))
+                    start += length
+                data = window[0][1].result()
+                file.write(data)
+                check.update(data)
+                if progress is not None:
+                    progress(len(data))
+                budget.give(window.popleft()[0])
+                del data
+        finally:
+            for taken, _ in window:
+                budget.give(taken)
+        check.finish_sha256()
+
+
+def _already(file: BinaryIO, size: int, check: _Check, progress: Progress) -> int:
+    """Bytes that an earlier try has left, read again; what cannot be of this object is cut off."""
+    there = file.tell()
+    if there > size:
+        there = 0
+    file.seek(0)
+    file.truncate(there)
+    left = there
+    while left:
+        data = file.read(min(CHUNK, left))
+        if not data:
+            break
+        left -= len(data)
+        check.update(data)
+        if progress is not None:
+            progress(len(data))
+    file.seek(there)
+    return there
+
+
+def _fetcher(bucket: ObsStorage, key: str, start: int, length: int, etag: str) -> Any:
+    def fetch() -> bytearray:
+        data = bytearray(length)
+        with ObjectStream(bucket, key, start, length, etag) as part:
+            if part.size != length:
+                raise Corrupt(f"{bucket.label(key)}: a range of it is not there", "try again")
+            part.fill(memoryview(data))
+        return data
+
+    return fetch

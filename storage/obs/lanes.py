@@ -1,0 +1,75 @@
+"""A few threads that the parts of large objects share, however many large objects there are."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import Any, Callable, Generic, List, Optional, TypeVar
+
+T = TypeVar("T")
+
+COUNT = 12
+"""Threads: 8 MiB each over a line with 50 ms of latency is 1.9 GB/s."""
+
+
+class Task(Generic[T]):
+    """Something that a lane does, or has done."""
+
+    def __init__(self, action: Callable[[], T]) -> None:
+        self._action = action
+        self._done = threading.Event()
+        self._value: Optional[T] = None
+        self._error: Optional[BaseException] = None
+
+    def run(self) -> None:
+        try:
+            self._value = self._action()
+        except BaseException as error:
+            self._error = error
+        del self._action
+        self._done.set()
+
+    def is_done(self) -> bool:
+        return self._done.is_set()
+
+    def settle(self, seconds: float) -> bool:
+        """Wait for the end, good or bad; whether it came."""
+        return self._done.wait(seconds)
+
+    def result(self) -> T:
+        """Wait for it; raises what it raised."""
+        self._done.wait()
+        if self._error is not None:
+            raise self._error
+        value: Any = self._value
+        return value  # type: ignore[no-any-return]
+
+
+class Lanes:
+    """Threads are started as they are needed and die with the process: none of them ever keeps it alive."""
+
+    def __init__(self, count: int = COUNT) -> None:
+        self._count = count
+        self._lock = threading.Lock()
+        self._waiting: queue.SimpleQueue[Task[Any]] = queue.SimpleQueue()
+        self._threads: List[threading.Thread] = []
+        self._open = 0
+
+    def start(self, action: Callable[[], T]) -> Task[T]:
+        task = Task(action)
+        with self._lock:
+            self._open += 1
+            if self._open > len(self._threads) < self._count:
+                thread = threading.Thread(target=self._work, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        self._waiting.put(task)
+        return task
+
+    def _work(self) -> None:
+        while True:
+            task = self._waiting.get()
+            task.run()
+            with self._lock:
+                self._open -= 1
+            del task

@@ -1,0 +1,291 @@
+"""Large objects: up in parts, which nobody sees until they are completed; and copied in parts within OBS.
+
+One reads the file in order and hashes it; lanes hash and send its parts. What another process has sent of the same
+file is not sent again: the checkpoint names the upload, OBS lists its parts, and a part counts as sent if its ETag is
+the recorded one and its bytes, read again, have the recorded sha256. If the file changed, its old parts do not match.
+
+What ends an upload early: bytes that changed abort it; anything else leaves it to be resumed, if a checkpoint could be
+kept, else aborts it. `storage gc` finds the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from urllib.parse import quote
+
+from ..base import ObjectInfo, Progress
+from ..errors import Corrupt, NotFound, SourceChanged, StorageError, Unreachable
+from ..files import SourceFile
+from ..retry import Transient, patiently
+from .checkpoint import Checkpoint, Part
+from .lanes import Task
+from .wire import Data
+
+if TYPE_CHECKING:
+    from .bucket import ObsStorage
+
+PART = 8 << 20
+"""Bytes of a part, unless the object would then have too many."""
+MOST_PARTS = 10_000
+"""OBS API reference, "Uploading parts"."""
+COPIED_PART = 1 << 30
+_SETTLE_SECONDS = 10.0
+
+
+def part_size(size: int) -> int:
+    """Bytes a part for an object of that many: `PART`, or whole MiB so that there are at most `MOST_PARTS`."""
+    needed = -(-size // MOST_PARTS)
+    return max(PART, -(-needed // (1 << 20)) << 20)
+
+
+def upload(bucket: ObsStorage, source: SourceFile, key: str, sha256: str, progress: Progress) -> ObjectInfo:
+    """Send an open file; what it raises, and what is then visible, is as in `Storage.upload`."""
+    sending = _Upload(bucket, source, key, sha256, progress)
+    try:
+        return sending.run()
+    except BaseException as error:
+        sending.stop(isinstance(error, (SourceChanged, Corrupt)))
+        raise
+
+
+def copy(bucket: ObsStorage, source: ObjectInfo, target: str) -> None:
+    """Copy a large object within its bucket."""
+    what = f"cannot copy {bucket.label(source.key)} to {target}"
+    metadata = {"sha256": source.sha256} if source.sha256 else {}
+    upload_id = _initiate(bucket, target, metadata)
+    etags: Dict[int, str] = {}
+    try:
+        for number, start in enumerate(range(0, source.size, COPIED_PART), 1):
+            last = min(start + COPIED_PART, source.size) - 1
+            answer = bucket.channel.call(
+                what,
+                "write",
+                "copyPart",
+                bucket.name,
+                target,
+                number,
+                upload_id,
+                f"{bucket.name}/{source.key}",
+                copySourceRange=f"{start}-{last}",
+            )
+            etags[number] = answer.body.etag
+        _complete(bucket, target, upload_id, etags, source.size, source.sha256)
+    except BaseException:
+        _abort(bucket, target, upload_id)
+        raise
+
+
+class _Upload:
+    def __init__(self, bucket: ObsStorage, source: SourceFile, key: str, sha256: str, progress: Progress) -> None:
+        self._bucket = bucket
+        self._source = source
+        self._key = key
+        self._sha256 = sha256
+        self._progress = progress
+        self._part_size = part_size(source.size)
+        self._checkpoint = Checkpoint(bucket.channel.settings.url, f"{bucket.name}/{key}", source.size, self._part_size)
+        self._stopping = threading.Event()
+        self._tasks: List[Tuple[int, int, Task[Part]]] = []
+
+    def run(self) -> ObjectInfo:
+        checkpoint, source = self._checkpoint, self._source
+        etags = {number: part.etag for number, part in self._resumed().items()}
+        if not checkpoint.upload:
+            checkpoint.begin(_initiate(self._bucket, self._key, self._metadata()))
+        for number in range(1, -(-source.size // self._part_size) + 1):
+            known = checkpoint.parts.get(number) if number in etags else None
+            self._next(number, known, etags)
+            self._collect(etags, wait=False)
+        self._collect(etags, wait=True)
+        found = source.finish(self._sha256)
+        etag = _complete(self._bucket, self._key, checkpoint.upload, etags, source.size, self._sha256)
+        checkpoint.remove()
+        return ObjectInfo(self._key, source.size, source.status.st_mtime, etag, found)
+
+    def stop(self, is_wrong: bool) -> None:
+        """No part is sent any more; the upload stays for another try, or not."""
+        self._stopping.set()
+        for _, _, task in self._tasks:
+            task.settle(_SETTLE_SECONDS)
+        for number, _, task in self._tasks:
+            if task.is_done() and not is_wrong:
+                with contextlib.suppress(BaseException):
+                    self._checkpoint.add(number, task.result())
+        upload_id = self._checkpoint.upload
+        if upload_id and (is_wrong or not self._checkpoint.is_kept):
+            _abort(self._bucket, self._key, upload_id)
+            self._checkpoint.remove()
+        self._checkpoint.close()
+
+    def _next(self, number: int, known: Any, etags: Dict[int, str]) -> None:
+        """Read a part, and send it unless OBS has it."""
+        budget = self._bucket.channel.budget
+        taken = budget.take(self._part_size)
+        try:
+            data = self._read()
+            if known is not None and hashlib.sha256(data).hexdigest() == known.sha256:
+                self._report(len(data))
+                budget.give(taken)
+                return
+            etags.pop(number, None)
+        except BaseException:
+            budget.give(taken)
+            raise
+        size = len(data)
+        task = self._bucket.channel.lanes.start(self._sender(number, data, taken))
+        self._tasks.append((number, size, task))
+
+    def _sender(self, number: int, data: Data, taken: int) -> Any:
+        bucket, key, stopping = self._bucket, self._key, self._stopping
+        upload_id = self._checkpoint.upload
+
+        def send() -> Part:
+            nonlocal data
+            try:
+                sha256 = hashlib.sha256(data).hexdigest()
+                checks = bucket.checks(data, sha256)
+                what = f"cannot write {bucket.label(key)}, part {number}"
+                query = f"partNumber={number}&uploadId={quote(upload_id, '')}"
+
+                def once() -> Part:
+                    if stopping.is_set():
+                        raise Unreachable(f"{what}: stopped")
+                    reply = bucket.put_once(what, lambda: bucket.wire.put(key, data, dict(checks), query), checks)
+                    return Part(sha256, reply.headers.get("etag", "").strip('"'))
+
+                return patiently(once)
+            finally:
+                data = b""
+                bucket.channel.budget.give(taken)
+
+        return send
+
+    def _read(self) -> Data:
+        """The next part, as long as it must be: `SourceFile` raises if the file is shorter."""
+        pieces = []
+        left = self._part_size
+        while left:
+            piece = self._source.read(left)
+            if not piece:
+                break
+            pieces.append(piece)
+            left -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _collect(self, etags: Dict[int, str], wait: bool) -> None:
+        while self._tasks and (wait or self._tasks[0][2].is_done()):
+            number, size, task = self._tasks[0]
+            part = task.result()
+            self._tasks.pop(0)
+            etags[number] = part.etag
+            self._checkpoint.add(number, part)
+            self._report(size)
+
+    def _report(self, count: int) -> None:
+        if self._progress is not None:
+            self._progress(count)
+
+    def _resumed(self) -> Dict[int, Part]:
+        """The parts of an earlier try that OBS still has as they were recorded."""
+        checkpoint = self._checkpoint
+        if not checkpoint.upload:
+            return {}
+        try:
+            there = _parts(self._bucket, self._key, checkpoint.upload)
+        except NotFound:
+            checkpoint.upload = ""
+            return {}
+        return {number: part for number, part in checkpoint.parts.items() if there.get(number, ("", 0))[0] == part.etag}
+
+    def _metadata(self) -> Dict[str, str]:
+        """Known before the bytes are read: the sha256 only if the caller knows it."""
+        metadata = {"mtime": str(self._source.status.st_mtime_ns), "part-size": str(self._part_size)}
+        if self._sha256:
+            metadata["sha256"] = self._sha256
+        return metadata
+
+
+def _initiate(bucket: ObsStorage, key: str, metadata: Dict[str, str]) -> str:
+    what = f"cannot write {bucket.label(key)}"
+
+    def once() -> str:
+        answer = bucket.channel.call_once(what, "write", "initiateMultipartUpload", bucket.name, key, metadata=metadata)
+        upload_id = answer.body.uploadId if answer.body is not None else None
+        if not upload_id:
+            raise Transient(Unreachable(f"{what}: the store began no upload", "try again"))
+        return str(upload_id)
+
+    return patiently(once)
+
+
+def _parts(bucket: ObsStorage, key: str, upload_id: str) -> Dict[int, Tuple[str, int]]:
+    """number -> (ETag, bytes) of the parts that OBS has."""
+    what = f"cannot look at the upload of {bucket.label(key)}"
+    found: Dict[int, Tuple[str, int]] = {}
+    marker = None
+    while True:
+        page = bucket.channel.call(
+            what, "read", "listParts", bucket.name, key, upload_id, maxParts=1000, partNumberMarker=marker
+        ).body
+        for part in page.parts:
+            found[int(part.partNumber)] = (str(part.etag).strip('"'), int(part.size))
+        if not page.isTruncated or not page.parts:
+            return found
+        marker = page.nextPartNumberMarker
+
+
+def bytes_of(bucket: ObsStorage, key: str, upload_id: str) -> int:
+    """What the parts of an unfinished upload hold."""
+    return sum(size for _, size in _parts(bucket, key, upload_id).values())
+
+
+def _complete(bucket: ObsStorage, key: str, upload_id: str, etags: Dict[int, str], size: int, sha256: str) -> str:
+    """Make the object of its parts; its ETag. A reply that is lost, or says 200 and holds an error, is settled by
+    looking."""
+    from obs import CompleteMultipartUploadRequest, CompletePart
+
+    what = f"cannot write {bucket.label(key)}"
+    numbers = sorted(etags)
+    request = CompleteMultipartUploadRequest([CompletePart(number, etags[number]) for number in numbers])
+    composite = _composite([etags[number] for number in numbers])
+
+    def is_there() -> bool:
+        try:
+            info = bucket.stat(key)
+        except NotFound:
+            return False
+        return info.size == size and (info.etag.lower() == composite or (bool(sha256) and info.sha256 == sha256))
+
+    def once() -> str:
+        try:
+            answer = bucket.channel.call_once(
+                what, "write", "completeMultipartUpload", bucket.name, key, upload_id, request
+            )
+        except (Transient, NotFound) as error:
+            if is_there():
+                return composite
+            if isinstance(error, NotFound):
+                raise Corrupt(f"{what}: the upload in parts has gone", "run the same command again") from error
+            raise
+        etag = str(getattr(answer.body, "etag", None) or "").strip('"')
+        if etag or is_there():
+            return etag or composite
+        raise Transient(Unreachable(f"{what}: the store could not put its parts together", "run it again later"))
+
+    return patiently(once)
+
+
+def _composite(etags: List[str]) -> str:
+    """The ETag of an object of parts: the MD5 of their MD5s, and their number."""
+    with contextlib.suppress(ValueError):
+        return hashlib.md5(b"".join(bytes.fromhex(etag) for etag in etags)).hexdigest() + f"-{len(etags)}"
+    return ""
+
+
+def _abort(bucket: ObsStorage, key: str, upload_id: str) -> None:
+    """Tell OBS to forget the parts, as far as it hears."""
+    with contextlib.suppress(StorageError, Transient, OSError):
+        bucket.channel.call_once("", "write", "abortMultipartUpload", bucket.name, key, upload_id)

@@ -1,0 +1,99 @@
+"""One policy for what is worth another try.
+
+A back end raises `Transient` for what may pass: a network error, 5xx, 429, 408 and OBS' RequestTimeout, and once each
+for a clock that has been set right and keys that have been fetched anew. All else is final. Waits are exponential with
+jitter and never shorter than the store asks for (`Retry-After`, `x-obs-qos-delay-time`). Progress resets the count: a
+large object over a bad line is given up only when `TRIES` in a row bring nothing.
+
+tenacity is imported at the first failure: it need not be there for what works.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Optional, TypeVar
+
+from .errors import StorageError
+
+T = TypeVar("T")
+
+TRIES = 7
+"""In a row without progress; the waits between them add up to about half a minute."""
+FIRST_WAIT = 0.2
+LONGEST_WAIT = 15.0
+"""Seconds. A store that asks for more is heard up to `LONGEST_ASKED`."""
+LONGEST_ASKED = 120.0
+
+
+class Transient(Exception):
+    """Something that may pass. `final` is what the caller gets when it does not."""
+
+    def __init__(self, final: StorageError, asked: float = 0.0, tries: int = TRIES, free: bool = False) -> None:
+        super().__init__(str(final))
+        self.final = final
+        self.asked = asked
+        """Seconds that the store asked us to wait."""
+        self.tries = tries
+        self.free = free
+        """The cause has been mended (a clock, keys): no need to wait."""
+
+
+def patiently(action: Callable[[], T], progress: Optional[Callable[[], int]] = None) -> T:
+    """Call `action` until it returns, or raises anything but Transient, or patience ends; then the last one's `final`.
+
+    `progress` gives a number that grows with what has been achieved for good.
+    """
+    reached = progress() if progress is not None else 0
+    try:
+        return action()
+    except Transient as error:
+        return _again(action, progress, reached, error)
+
+
+def _again(action: Callable[[], T], progress: Optional[Callable[[], int]], reached: int, first: Transient) -> T:
+    import tenacity
+
+    start = progress() if progress is not None else 0
+    count = _Count(progress, start, 0 if start > reached else 1)
+    pause = tenacity.wait_exponential_jitter(FIRST_WAIT, LONGEST_WAIT, jitter=FIRST_WAIT)
+
+    def wait(state: Any) -> float:
+        error: Transient = state.outcome.exception()
+        state.attempt_number = max(1, count.failures)
+        return 0.0 if error.free else max(float(pause(state)), min(error.asked, LONGEST_ASKED))
+
+    def stop(state: Any) -> bool:
+        return count.is_over(state.outcome.exception())
+
+    policy = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Transient),
+        stop=stop,
+        wait=wait,
+        sleep=tenacity.nap.sleep,
+        reraise=True,
+    )
+    replayed = [first]
+
+    def attempt() -> T:
+        if replayed:
+            raise replayed.pop()
+        return action()
+
+    try:
+        return policy(attempt)
+    except Transient as error:
+        raise error.final from error.__cause__
+
+
+class _Count:
+    """Failures in a row."""
+
+    def __init__(self, progress: Optional[Callable[[], int]], reached: int, failures: int) -> None:
+        self._progress = progress
+        self._reached = reached
+        self.failures = failures - 1
+
+    def is_over(self, error: Transient) -> bool:
+        reached = self._progress() if self._progress is not None else 0
+        self.failures = 1 if reached > self._reached else self.failures + 1
+        self._reached = reached
+        return self.failures >= error.tries
