@@ -114,9 +114,9 @@ class SdkWire(Wire):
     def get(self, key: str, headers: Dict[str, str]) -> Opened:
         from obs import GetObjectHeader
 
-        wanted = GetObjectHeader(
-            range=headers.get("range", "")[len("bytes=") :] or None, if_match=headers.get("if-match")
-        )
+        span = headers.get("range", "")[len("bytes=") :] or None
+        etag = headers.get("if-match", "").strip('"') or None  # it would percent-encode the quotes
+        wanted = GetObjectHeader(range=span, if_match=etag)
         return _OpenedSdk(self._client, self._client.getObject(self._bucket, key, headers=wanted))
 
 

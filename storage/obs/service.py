@@ -70,10 +70,12 @@ class ObsService(Service):
         upload: Optional[str] = None
         while True:
             request = ListMultipartUploadsRequest(
-                prefix=prefix or None, max_uploads=1000, key_marker=key, upload_id_marker=upload, encoding_type="url"
+                prefix=prefix or None, max_uploads=1000, key_marker=key, upload_id_marker=upload
             )
             what = f"cannot list the unfinished uploads of obs://{bucket}"
-            page = self.channel.call(what, "list uploads", "listMultipartUploads", bucket, request).body
+            page = self.channel.call(
+                what, "list uploads", "listMultipartUploads", bucket, request, encoding_type="url"
+            ).body
             for item in page.uploads:
                 if item.key.startswith(prefix):
                     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 from typing import TYPE_CHECKING, Dict, Mapping, Optional
 
