@@ -142,7 +142,7 @@ class ObjectStream(io.RawIOBase):
     def _finish(self) -> None:
         """Read past the last byte, so that the connection can be kept."""
         if self._opened is not None:
-            with contextlib.suppress(NETWORK_ERRORS):
+            with contextlib.suppress(OSError, http.client.HTTPException):
                 self._opened.read()
             self._drop()
 
