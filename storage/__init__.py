@@ -32,8 +32,8 @@ BUCKETS_VARIABLE = "LAUNCHER_BUCKETS"
 """Environment variable: a folder whose folders are the buckets. Set, it takes the place of OBS."""
 
 _REMOTE_BACKENDS = (
-    ("storage.moxing", "moxing comes with ModelArts' images"),
-    ("storage.obs", "pip install esdk-obs-python"),
+    (__name__ + ".moxing", "moxing comes with ModelArts' images"),
+    (__name__ + ".obs", "pip install esdk-obs-python"),
 )
 """Import path and what to install, in order of preference. Each module has `open_bucket(name: str) -> Storage`, which
 raises BackendMissing when the library that it stands on is not there."""

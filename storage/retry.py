@@ -54,7 +54,7 @@ def _again(action: Callable[[], T], progress: Optional[Callable[[], int]], reach
 
     start = progress() if progress is not None else 0
     count = _Count(progress, start, 0 if start > reached else 1)
-    pause = tenacity.wait_exponential_jitter(FIRST_WAIT, LONGEST_WAIT, jitter=FIRST_WAIT)
+    pause = tenacity.wait_exponential(FIRST_WAIT, LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
 
     def wait(state: Any) -> float:
         error: Transient = state.outcome.exception()

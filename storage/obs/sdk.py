@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from email.utils import formatdate
 from typing import Any, Dict, Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -48,20 +49,24 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
     secure, host, port = settings.place
     proxy = urlsplit(settings.proxy)
     path_style = settings.path_style
-    client = Client(
-        server=f"http{'s' if secure else ''}://{host}:{port}",
-        path_style=path_style,
-        signature=settings.signed_as,
-        client_mode="workflow" if settings.signed_as == "obs" else "obs",  # else path style would turn obs into v2
-        is_signature_negotiation=False,
-        max_retry_count=0,
-        timeout=settings.timeout,
-        long_conn_mode=True,
-        proxy_host=proxy.hostname,
-        proxy_port=proxy.port or (8080 if proxy.hostname else None),
-        proxy_username=unquote(proxy.username) if proxy.username else None,
-        proxy_password=unquote(proxy.password) if proxy.password else None,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of the TLS context that the SDK makes, and that is replaced
+        client = Client(
+            server=f"http{'s' if secure else ''}://{host}:{port}",
+            path_style=path_style,
+            signature=settings.signed_as,
+            client_mode="workflow" if settings.signed_as == "obs" else "obs",  # else path style would turn obs into v2
+            is_signature_negotiation=False,
+            max_retry_count=0,
+            timeout=settings.timeout,
+            long_conn_mode=True,
+            proxy_host=proxy.hostname,
+            proxy_port=proxy.port or (8080 if proxy.hostname else None),
+            proxy_username=unquote(proxy.username) if proxy.username else None,
+            proxy_password=unquote(proxy.password) if proxy.password else None,
+        )
     if secure:
         client.context = tls_context(settings)
     client.convertor.parseListObjects = parse_objects
