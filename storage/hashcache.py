@@ -58,6 +58,29 @@ class HashCache:
             row = self._try(lambda database: database.execute(query, key).fetchone())
         return row[0] if row else ""
 
+    def recall(self, folder: AnyPath) -> Callable[[str, os.stat_result], str]:
+        """`get` for many files, which asks the database once: a function of (absolute path, status).
+
+        What is remembered of the files below `folder` is read now, about 0.5 KiB a file; what other processes put
+        later is not seen. Other paths are asked about one by one. The function may be called from many threads.
+        """
+        top = os.path.join(os.path.abspath(folder), "")
+        query = "SELECT path, size, mtime_ns, inode, sha256 FROM hashes WHERE path >= ? AND path < ?"
+        after = top[:-1] + chr(ord(top[-1]) + 1)  # the first text behind all that start with `top`
+        with self._lock:
+            self._store()
+            rows = self._try(lambda database: database.execute(query, (top, after)).fetchall())
+        known: Dict[str, Row] = {row[0]: row for row in rows or ()}
+
+        def lookup(path: str, status: os.stat_result) -> str:
+            row = known.get(path)
+            if row is None:
+                return "" if path.startswith(top) else self.get(path, status)
+            same = row[1] == status.st_size and row[2] == status.st_mtime_ns and row[3] == str(status.st_ino)
+            return row[4] if same else ""
+
+        return lookup
+
     def put(self, path: AnyPath, status: os.stat_result, sha256: str, started_ns: int) -> None:
         """Remember the sha256 of a file whose reading started at `started_ns` (POSIX nanoseconds) and found that
         status."""
@@ -97,6 +120,8 @@ class HashCache:
         try:
             return action(self._connect())
         except (sqlite3.OperationalError, OSError):  # locked, read-only, no space, no folder
+            return None
+        except UnicodeEncodeError:  # a path that is no text
             return None
         except sqlite3.DatabaseError:
             self._disconnect()

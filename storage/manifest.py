@@ -8,7 +8,7 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from .base import AnyPath, Progress, Storage
 from .errors import Conflict, Corrupt, NotFound, UnsafeKey
@@ -16,12 +16,19 @@ from .files import SourceFile
 from .hashcache import HashCache
 from .parallel import Crew
 from .tree import Found, find, walk
-from .urls import check_key
+from .urls import MAX_KEY_BYTES, check_key
 
-__all__ = ["Entry", "HashCache", "Manifest", "committed", "manifest_key", "scan"]
+__all__ = ["Entry", "HashCache", "Manifest", "committed", "is_committed", "manifest_key", "scan"]
+
+Lookup = Callable[[str, os.stat_result], str]
 
 _VERSION = 1
+_ROW = [str, int, str]
 _SHA256 = re.compile("[0-9a-f]{64}")
+_PLAIN = re.compile("[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
+"""Most paths: ASCII of the kind that `check_key` lets through, so that it need not be asked about each of them."""
+_AT_ONCE = 4096
+_SMALL = 64 << 10
 
 
 class Entry(NamedTuple):
@@ -54,9 +61,22 @@ class Manifest:
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         ordered = tuple(sorted(entries))  # code point order is the order of the UTF-8 bytes
+        _check(ordered)
+        self._fill(ordered)
+
+    @classmethod
+    def of_walk(cls, entries: Iterable[Entry]) -> Manifest:
+        """The same from what `storage.tree.walk` found, which has no bad path and none twice, and from hashes that
+        were made here: nothing is checked again."""
+        manifest = cls.__new__(cls)
+        manifest._fill(tuple(sorted(entries)))
+        return manifest
+
+    def _fill(self, ordered: Tuple[Entry, ...]) -> None:
         digest = hashlib.sha256()
-        for entry in _checked(ordered):
-            digest.update(f"{entry.path}\0{entry.size}\0{entry.sha256}\n".encode())
+        for start in range(0, len(ordered), _AT_ONCE):
+            rows = [f"{path}\0{size}\0{sha256}\n" for path, size, sha256 in ordered[start : start + _AT_ONCE]]
+            digest.update("".join(rows).encode())
         object.__setattr__(self, "entries", ordered)
         object.__setattr__(self, "digest", digest.hexdigest())
 
@@ -71,7 +91,12 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """UTF-8, one line a file; the same bytes for the same tree."""
-        lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in self.entries)
+        lines = ",\n".join(
+            [
+                f'["{path}", {size}, "{sha256}"]' if '"' not in path else _quoted(path, size, sha256)
+                for path, size, sha256 in self.entries
+            ]
+        )
         return f'{{"version": {_VERSION}, "digest": "{self.digest}", "files": [\n{lines}\n]}}\n'.encode()
 
     @classmethod
@@ -87,7 +112,10 @@ class Manifest:
         files = document.get("files")
         if not isinstance(files, list):
             raise _bad("it has no list of files")
-        entries = [_entry(row) for row in files]
+        for row in files:
+            if type(row) is not list or [type(value) for value in row] != _ROW:
+                raise _bad(f"{row!r:.100} is no file")
+        entries = [Entry(*row) for row in files]
         try:
             manifest = cls(entries)
         except (Conflict, Corrupt) as error:
@@ -116,6 +144,23 @@ def committed(storage: Storage, prefix: str) -> Optional[bytes]:
         return None
 
 
+def is_committed(storage: Storage, prefix: str, manifest: Manifest) -> bool:
+    """Whether exactly this tree is committed at `prefix`.
+
+    A small manifest is read and compared. A large one (over 64 KiB, some 600 files) is asked about first: its size
+    settles it if it differs, its sha256 if the back end keeps one, and only otherwise is it read.
+    """
+    wanted = manifest.to_json()
+    if len(wanted) > _SMALL:
+        try:
+            info = storage.stat(manifest_key(prefix))
+        except NotFound:
+            return False
+        if info.size != len(wanted) or info.sha256:
+            return info.size == len(wanted) and info.sha256 == hashlib.sha256(wanted).hexdigest()
+    return committed(storage, prefix) == wanted
+
+
 def scan(
     root: AnyPath,
     follow_outside: bool = False,
@@ -134,13 +179,17 @@ def scan(
     """
     crew = Crew(workers or min(8, os.cpu_count() or 1), progress)
     entries: List[Entry] = []
+    lookup: Optional[Lookup] = None
+    if cache is not None:  # of a few files it would be a waste to ask about the whole folder
+        lookup = cache.recall(os.path.realpath(root)) if paths is None else cache.get
 
     def unknown() -> Iterator[Found]:
         for found in _listed(root, paths, follow_outside):
-            known = cache.get(found.location, found.status) if cache is not None else ""
-            if known:
+            known = lookup(found.location, found.status) if lookup is not None else ""
+            if known and _SHA256.fullmatch(known):  # the cache is a file on a disk
                 entries.append(Entry(found.path, found.status.st_size, known))
-                crew.advance(found.status.st_size)
+                if progress is not None:
+                    crew.advance(found.status.st_size)
             else:
                 yield found
 
@@ -159,7 +208,7 @@ def scan(
     finally:
         if cache is not None:
             cache.flush()
-    return Manifest(entries)
+    return Manifest.of_walk(entries) if paths is None else Manifest(entries)
 
 
 def _listed(root: AnyPath, paths: Optional[Iterable[str]], follow_outside: bool) -> Iterator[Found]:
@@ -168,28 +217,30 @@ def _listed(root: AnyPath, paths: Optional[Iterable[str]], follow_outside: bool)
     return walk(root, follow_outside)
 
 
-def _checked(ordered: Tuple[Entry, ...]) -> Iterator[Entry]:
+def _check(ordered: Tuple[Entry, ...]) -> None:
     paths = {entry.path for entry in ordered}
+    folders: Set[str] = set()
     before = ""
     for entry in ordered:
-        check_key(entry.path)
-        if entry.path == before:
-            raise Conflict(f"the file {entry.path!r} is there twice")
-        before = entry.path
-        if entry.size < 0 or not _SHA256.fullmatch(entry.sha256):
+        path, size, sha256 = entry
+        if not _PLAIN.fullmatch(path) or len(path) > MAX_KEY_BYTES:
+            check_key(path)
+        if path == before:
+            raise Conflict(f"the file {path!r} is there twice")
+        before = path
+        if size < 0 or not _SHA256.fullmatch(sha256):
             raise Corrupt(f"the entry {entry} has no valid size and sha256")
-        folder = entry.path.rpartition("/")[0]
-        while folder:
+        folder = path.rpartition("/")[0]
+        while folder and folder not in folders:
             if folder in paths:
                 raise Conflict(f"{folder!r} is a file and a folder", "rename one of them")
+            folders.add(folder)
             folder = folder.rpartition("/")[0]
-        yield entry
 
 
-def _entry(row: Any) -> Entry:
-    if not isinstance(row, list) or [type(value) for value in row] != [str, int, str]:
-        raise _bad(f"{row!r:.100} is no file")
-    return Entry(*row)
+def _quoted(path: str, size: int, sha256: str) -> str:
+    """The line of a path that has a quotation mark; what else JSON would escape, `check_key` refuses."""
+    return json.dumps([path, size, sha256], ensure_ascii=False)
 
 
 def _bad(why: str) -> Corrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, List, Optional
@@ -18,6 +19,9 @@ class Page:
     objects: List[ObjectInfo]
     is_truncated: bool
     next_marker: Optional[str]
+
+
+NO_PAGE = Page([], False, None)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Uploads:
 
 def parse_objects(xml: Any, headers: Any = None) -> Page:
     """A ListBucketResult."""
-    root = ElementTree.fromstring(xml)
+    root = _root(xml, "ListBucketResult")
     is_encoded = root.findtext("EncodingType") == "url"
     objects = [
         ObjectInfo(
@@ -59,7 +63,7 @@ def parse_objects(xml: Any, headers: Any = None) -> Page:
 
 def parse_uploads(xml: Any, headers: Any = None) -> Uploads:
     """A ListMultipartUploadsResult."""
-    root = ElementTree.fromstring(xml)
+    root = _root(xml, "ListMultipartUploadsResult")
     is_encoded = root.findtext("EncodingType") == "url"
     uploads = [
         Upload(
@@ -86,6 +90,16 @@ def seconds(text: str) -> float:
         return whole + (float(fraction) if fraction.startswith(".") else 0.0)
     except ValueError:
         return 0.0
+
+
+def _root(xml: Any, tag: str) -> ElementTree.Element:
+    """Without its name space, of which every store has another. ParseError for anything else: a page of a proxy that
+    says 200 must not look like an empty bucket."""
+    text = xml.decode("utf-8") if isinstance(xml, bytes) else xml
+    root = ElementTree.fromstring(re.sub(r'\sxmlns="[^"]*"', "", text, count=1))
+    if root.tag != tag:
+        raise ElementTree.ParseError(f"<{root.tag}> in place of <{tag}>")
+    return root
 
 
 def _name(text: Optional[str], is_encoded: bool) -> str:

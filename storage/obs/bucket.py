@@ -16,6 +16,7 @@ from ..files import SourceFile
 from ..retry import Transient, patiently
 from ..urls import check_key, check_prefix
 from . import download, multipart
+from .answers import NO_PAGE
 from .channel import Channel
 from .stream import ObjectStream
 from .wire import Data, Reply
@@ -23,7 +24,7 @@ from .wire import Data, Reply
 SINGLE = 8 << 20
 """Bytes. What is not larger goes up in one request, and comes down in one."""
 PAGE = 1000
-"""Keys a listing or a deletion takes at once (OBS API reference)."""
+"""Keys a deletion takes at once (OBS API reference)."""
 COPY_SINGLE = 5 << 30
 """Bytes that one copy request may copy (OBS API reference, "Copying objects")."""
 
@@ -177,24 +178,22 @@ class ObsStorage(Storage):
         return f"obs://{self.name}/{key}"
 
     def _pages(self, prefix: str) -> Iterator[ObjectInfo]:
-        marker = None
+        marker = ""
+        page = NO_PAGE
         what = f"cannot list {self.label(prefix)}"
+
+        def once() -> Reply:
+            nonlocal page
+            reply, page = self.wire.page(prefix, marker)
+            return reply
+
         while True:
-            page = self.channel.call(
-                what,
-                "list",
-                "listObjects",
-                self.name,
-                prefix=prefix or None,
-                marker=marker,
-                max_keys=PAGE,
-                encoding_type="url",
-            ).body
+            self.channel.ask(what, "list", once)
             for info in page.objects:
-                if marker is None or info.key > marker:  # some stores repeat the marker
+                if info.key > marker:  # some stores repeat the marker
                     yield info
-            following = page.next_marker or (page.objects[-1].key if page.objects else None)
-            if not page.is_truncated or following is None or following == marker:
+            following = page.next_marker or (page.objects[-1].key if page.objects else "")
+            if not page.is_truncated or following in ("", marker):
                 return
             marker = following
 

@@ -10,11 +10,11 @@ import threading
 import time
 import warnings
 from email.utils import formatdate
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Tuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import BackendMissing
-from .answers import parse_objects, parse_uploads
+from .answers import NO_PAGE, Page, parse_objects, parse_uploads
 from .credentials import Credentials, Keys
 from .errors import Failure
 from .settings import ObsSettings
@@ -115,6 +115,12 @@ class SdkWire(Wire):
 
     def head(self, key: str) -> Reply:
         return _reply(self._client, self._client.getObjectMetadata(self._bucket, key))
+
+    def page(self, prefix: str, marker: str) -> Tuple[Reply, Page]:
+        answer = self._client.listObjects(
+            self._bucket, prefix=prefix or None, marker=marker or None, max_keys=1000, encoding_type="url"
+        )
+        return _reply(self._client, answer), answer.body if int(answer.status) < 300 else NO_PAGE
 
     def get(self, key: str, headers: Dict[str, str]) -> Opened:
         from obs import GetObjectHeader

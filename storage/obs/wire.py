@@ -1,4 +1,4 @@
-"""What carries objects' bytes: three requests, on kept connections of the standard library.
+"""What carries objects' bytes, and lists them: four requests, on kept connections of the standard library.
 
 The SDK needs 170 microseconds of CPU for a PUT and twice that for a GET, and cannot send bytes that it has not been
 told to forget (docs/decisions/0005-transfers.md has what was measured). This sends the same requests with the same
@@ -16,8 +16,10 @@ import threading
 import time
 from email.utils import formatdate
 from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
+from xml.etree import ElementTree
 
+from .answers import NO_PAGE, Page, parse_objects
 from .credentials import Credentials, Keys
 from .settings import ObsSettings
 from .signature import PREFIX, encoded, sign
@@ -51,6 +53,10 @@ class Wire:
         raise NotImplementedError
 
     def head(self, key: str) -> Reply:
+        raise NotImplementedError
+
+    def page(self, prefix: str, marker: str) -> Tuple[Reply, Page]:
+        """Up to 1,000 objects after `marker`."""
         raise NotImplementedError
 
     def get(self, key: str, headers: Dict[str, str]) -> Opened:
@@ -133,12 +139,13 @@ class Pool:
         """One request; the line has the head of the answer. A kept line that turns out to be dead is no failure."""
         host = self._host if self._path_style else f"{bucket}.{self._host}"
         path = encoded(key)
-        target = (f"/{bucket}/" if self._path_style else "/") + (f"{path}?{query}" if query else path)
+        place = f"/{bucket}" if self._path_style else ""
+        target = (f"{place}/{path}" if path or not place else place) + (f"?{query}" if query else "")
         headers["host"] = host if self._port in (80, 443) else f"{host}:{self._port}"
         headers["date"] = formatdate(time.time() + self.clock_ahead, usegmt=True)
         keys = self._credentials.current()
         if keys.access:
-            resource = f"{path}?{unquote(query)}" if query else path
+            resource = f"{path}?{unquote(query)}" if query and path else path  # a listing's query is not signed
             sign(self._dialect, keys, method, bucket, resource, headers, not self._path_style)
         while True:
             line, is_kept = self._take(host)
@@ -212,6 +219,16 @@ class DirectWire(Wire):
 
     def head(self, key: str) -> Reply:
         return self._whole(self._pool.ask("HEAD", self._bucket, key, "", {}, b""))
+
+    def page(self, prefix: str, marker: str) -> Tuple[Reply, Page]:
+        query = urlencode(
+            {"encoding-type": "url", "marker": marker, "max-keys": "1000", "prefix": prefix}, quote_via=quote
+        )
+        reply = self._whole(self._pool.ask("GET", self._bucket, "", query, {}, b""))
+        try:
+            return reply, parse_objects(reply.body) if reply.status < 300 else NO_PAGE
+        except (ElementTree.ParseError, UnicodeDecodeError) as error:
+            raise http.client.HTTPException(f"a listing that is not whole ({error})") from error
 
     def get(self, key: str, headers: Dict[str, str]) -> Opened:
         return _OpenedDirect(self._pool, self._pool.ask("GET", self._bucket, key, "", headers, b""))

@@ -137,6 +137,53 @@ def test_a_cache_on_a_full_or_forbidden_disk_costs_only_time(plant: Plant, tmp_p
             assert scan(root, cache=cache) == of(TREE)
 
 
+def test_what_is_recalled_at_once_is_what_is_asked_for_one_by_one(plant: Plant, tmp_path: Path) -> None:
+    root = aged(plant(tmp_path / "tree", TREE))
+    beside = aged(plant(tmp_path / "tree-2", {"x": b"1"}))
+    (root / "linked").symlink_to(beside)
+    with HashCache(tmp_path / "hashes") as cache:
+        scan(root, cache=cache, follow_outside=True)
+        found = [path for path in [*root.rglob("*"), *beside.rglob("*")] if path.is_file()]
+        os.utime(root / "a", (1e9 - 5, 1e9 - 5))  # the same size, an older mtime
+        (root / "new").write_bytes(b"")
+        for folder in (root, beside, tmp_path / "none", "/"):
+            lookup = cache.recall(folder)
+            for path in [*found, root / "a", root / "new"]:
+                assert lookup(str(path), path.stat()) == cache.get(path, path.stat())
+        known = [path for path in found if cache.recall(root)(str(path), path.stat())]
+    assert len(known) == len(TREE), "all but the edited one, and the one beside"
+
+
+def test_what_was_put_just_now_is_recalled(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"1")
+    os.utime(file, OLD)
+    with HashCache(tmp_path / "hashes") as cache:
+        cache.put(file, file.stat(), "0" * 64, time.time_ns())
+        assert cache.recall(tmp_path)(str(file), file.stat()) == "0" * 64
+
+
+def test_a_whole_folder_costs_one_question(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = aged(plant(tmp_path / "tree", TREE))
+    with HashCache(tmp_path / "hashes") as cache:
+        expected = scan(root, cache=cache)
+        monkeypatch.setattr(cache, "get", lambda *_: pytest.fail("asked about one file"))
+        assert scan(root, cache=cache) == expected
+
+
+def test_a_hash_in_the_cache_that_is_none_is_not_used(plant: Plant, tmp_path: Path) -> None:
+    import sqlite3
+
+    root = aged(plant(tmp_path / "tree", TREE))
+    with HashCache(tmp_path / "hashes") as cache:
+        expected = scan(root, cache=cache)
+    with sqlite3.connect(tmp_path / "hashes") as database:
+        database.execute("UPDATE hashes SET sha256 = 'x'")
+    database.close()
+    with HashCache(tmp_path / "hashes") as cache:
+        assert scan(root, cache=cache) == expected
+
+
 CHILD = """
 import sys
 from storage.manifest import HashCache, scan

@@ -1,0 +1,176 @@
+"""Trees from storage into a local folder. See `storage.transfer`."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import stat
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+
+from .base import AnyPath, Progress, Storage
+from .errors import NotFound, translated
+from .files import hash_file, refuse_linked_folders, sweep
+from .manifest import Entry, Manifest, committed
+from .packing import ALONE, MANY, Index, Place, Shard, bad_index, find_index, index_key, shard_key
+from .parallel import Crew
+from .shards import Piece, pieces, unpack
+from .tally import Tally, TransferResult, below
+from .urls import check_key
+
+
+def download_tree(
+    storage: Storage,
+    prefix: str,
+    destination: AnyPath,
+    manifest: Optional[Manifest] = None,
+    workers: Optional[int] = None,
+    progress: Progress = None,
+    unpacked: bool = True,
+) -> TransferResult:
+    """Make the folder `destination` hold the tree at `prefix`; files that are there and right stay, others are kept
+    as well.
+
+    What the tree holds is told by `manifest`, else by the manifest at `prefix`, and every file is verified against
+    it; else by a listing, and every file by its length. OBS' folder markers (`dir/`) are not copied. A packed tree is
+    unpacked while it streams in; with `unpacked=False` its shards are copied as they are, as anybody else would copy
+    them.
+
+    NotFound if there is nothing at `prefix` or an object is missing; Corrupt if a manifest, an index or an object is
+    damaged. Before anything is written: UnsafeKey for a name that could climb out, LinkRefused if a folder in
+    `destination` that files would go into is a link. A link where a file should be is replaced, not written through.
+    """
+    tree = _tree(storage, prefix, manifest)
+    if not unpacked and tree.shards:
+        tree = _as_it_lies(storage, prefix, tree)
+    root = os.path.realpath(destination)
+    _prepare(root, itertools.chain(tree.alone, tree.packed))
+    crew = Crew(workers or storage.workers, progress)
+    tally = Tally()
+
+    def is_there(path: str, size: int, sha256: str, key: str) -> bool:
+        if not _has_size(path, size) or hash_file(path) != (sha256 or _sha256(storage, key)):
+            return False
+        crew.advance(size)
+        tally.there(size)
+        return True
+
+    def fetch_file(entry: Entry) -> None:
+        key, path = below(prefix, entry.path), os.path.join(root, *entry.path.split("/"))
+        if not is_there(path, entry.size, entry.sha256, key):
+            storage.download(key, path, entry.sha256, crew.advance)
+            tally.sent(entry.size)
+
+    def done(size: int) -> None:
+        crew.advance(size)
+        tally.sent(size)
+
+    def fetch_piece(piece: Piece) -> None:
+        key = shard_key(prefix, tree.shards[piece.shard].name)
+        missing = [
+            place
+            for place in piece.places
+            if not is_there(os.path.join(root, *place.path.split("/")), place.size, place.sha256, key)
+        ]
+        for part in pieces(missing):
+            unpack(storage, key, part, root, done)
+
+    def fetch(item: Union[Entry, Piece]) -> None:
+        fetch_piece(item) if isinstance(item, Piece) else fetch_file(item)
+
+    items: Iterator[Union[Entry, Piece]] = itertools.chain(pieces(tree.packed), tree.alone)
+    crew.run(fetch, items)
+    return tally.result()
+
+
+class _Tree(NamedTuple):
+    """What is to be fetched."""
+
+    alone: List[Entry]
+    """Objects of their own; a sha256 that is not known is empty."""
+    packed: List[Place]
+    shards: Tuple[Shard, ...]
+
+
+def _tree(storage: Storage, prefix: str, manifest: Optional[Manifest]) -> _Tree:
+    """The tree at the prefix. An index is only looked for where there can be one."""
+    index: Optional[Index] = None
+    if manifest is None and prefix:
+        data = committed(storage, prefix)
+        if data is not None:
+            if data.count(b"\n") >= MANY:
+                index = find_index(storage, prefix)
+            if index is None:
+                return _Tree(list(Manifest.from_json(data).entries), [], ())
+            if index.manifest.to_json() != data:
+                raise bad_index("it is of another tree than the manifest")
+            return _indexed(index.manifest.entries, index)
+    if manifest is not None:
+        index = find_index(storage, prefix) if len(manifest.entries) >= MANY else None
+        return _indexed(manifest.entries, index) if index else _Tree(list(manifest.entries), [], ())
+    listed = _listing(storage, prefix)
+    if any(below(prefix, entry.path) == index_key(prefix) for entry in listed):
+        index = find_index(storage, prefix)
+        if index is not None:
+            return _indexed(index.manifest.entries, index)
+    return _Tree(listed, [], ())
+
+
+def _indexed(entries: Iterable[Entry], index: Index) -> _Tree:
+    """These files, from shards where the index has just them."""
+    places: Dict[Entry, Place] = {
+        Entry(place.path, place.size, place.sha256): place for place in index.places if place.shard != ALONE
+    }
+    alone: List[Entry] = []
+    packed: List[Place] = []
+    for entry in entries:
+        place = places.get(entry)
+        if place is None:
+            alone.append(entry)
+        else:
+            packed.append(place)
+    return _Tree(alone, packed, index.shards)
+
+
+def _as_it_lies(storage: Storage, prefix: str, tree: _Tree) -> _Tree:
+    """The objects of a packed tree, whatever is in them."""
+    known = {shard_key("", shard.name): shard.sha256 for shard in tree.shards}
+    known.update((entry.path, entry.sha256) for entry in tree.alone)
+    listed = _listing(storage, prefix)
+    return _Tree([Entry(path, size, known.get(path, sha256)) for path, size, sha256 in listed], [], ())
+
+
+def _listing(storage: Storage, prefix: str) -> List[Entry]:
+    root = below(prefix, "")
+    entries = [
+        Entry(check_key(info.key[len(root) :]), info.size, info.sha256)
+        for info in storage.list(root)
+        if not info.key.endswith("/")
+    ]
+    if not entries:
+        raise NotFound(f"there is nothing at {prefix or 'this place'!r}", "look at what there is with a listing")
+    return entries
+
+
+def _prepare(root: str, files: Iterable[Union[Entry, Place]]) -> None:
+    for folder in {file.path.rpartition("/")[0] for file in files}:
+        names = folder.split("/") if folder else []
+        refuse_linked_folders(root, names)
+        sweep(os.path.join(root, *names))
+    with translated(f"cannot make {root}"):
+        os.makedirs(root, exist_ok=True)
+
+
+def _has_size(path: str, size: int) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISREG(status.st_mode) and status.st_size == size
+
+
+def _sha256(storage: Storage, key: str) -> str:
+    """Of the object; "" if there is none."""
+    with contextlib.suppress(NotFound):
+        return storage.stat(key, digest=True).sha256
+    return ""

@@ -1,0 +1,279 @@
+"""Trees from a local folder into storage. See `storage.transfer`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+
+from .base import AnyPath, Progress, Storage
+from .errors import NotFound, SourceChanged, StorageError
+from .files import hash_file
+from .hashcache import HashCache
+from .manifest import Entry, Manifest, committed, is_committed, manifest_key, scan
+from .packing import ALONE, MANY, Index, Place, Shard, index_key, lay_out, shard_key
+from .parallel import Crew, Pace
+from .shards import Member, built
+from .tally import Tally, TransferResult, below
+from .tree import walk
+
+SHARDS_AT_ONCE = 2
+"""One is built while another one is sent; each takes up to 128 MiB of the temporary folder, but no memory."""
+
+
+def upload_tree(
+    source: AnyPath,
+    storage: Storage,
+    prefix: str,
+    manifest: Manifest,
+    content: Optional[Mapping[str, bytes]] = None,
+    workers: Optional[int] = None,
+    progress: Progress = None,
+    pack: bool = False,
+) -> TransferResult:
+    """Make `prefix` hold the tree that `manifest` describes, with files from the folder `source`.
+
+    `content` gives bytes for some of the manifest's paths; their files are not read. A tree that is committed and
+    equal costs one small read. Otherwise objects that are there whole (size and sha256) stay, the others are sent,
+    each verified against the manifest while it is read, and the manifest comes last. A different manifest at `prefix`
+    is removed first, so that a mixture never looks committed; objects that are not in the manifest stay.
+
+    With `pack`, a tree that `storage.packing.lay_out` finds worth it is sent as shards.
+
+    SourceChanged if a file or `content` is not what the manifest says, NotFound if a file has gone; then no manifest
+    is written.
+    """
+    content = content or {}
+    _check_content(manifest, content)
+    crew = Crew(workers or storage.workers, progress)
+    if is_committed(storage, prefix, manifest):
+        crew.advance(manifest.total_bytes)
+        return TransferResult(len(manifest.entries), manifest.total_bytes, len(manifest.entries), 0, 0)
+    root = os.fspath(source)
+    members = (
+        Member(
+            entry.path, entry.size, entry.sha256, os.path.join(root, *entry.path.split("/")), content.get(entry.path)
+        )
+        for entry in manifest.entries
+    )
+    sender = _Sender(storage, prefix, crew, None)
+    sender.begin()
+    sender.send(list(members) if pack else members, pack)
+    storage.write(manifest_key(prefix), manifest.to_json())
+    return sender.tally.result()
+
+
+def send_tree(
+    source: AnyPath,
+    storage: Storage,
+    prefix: str,
+    cache: Optional[HashCache] = None,
+    follow_outside: bool = False,
+    workers: Optional[int] = None,
+    progress: Progress = None,
+    pack: bool = False,
+) -> Tuple[Manifest, TransferResult]:
+    """Make `prefix` hold the tree in the folder `source` as it is now, in one pass: each file is listed, hashed and
+    sent as the one before it is still on its way.
+
+    The same as `scan` and `upload_tree`, and just that if a tree is committed at `prefix` already: then only what is
+    new has to be sent, and hashes tell what that is. Guarantees, `pack`, errors: as there.
+    """
+    if committed(storage, prefix) is not None:
+        manifest = scan(source, follow_outside, cache)
+        return manifest, upload_tree(source, storage, prefix, manifest, None, workers, progress, pack)
+    lookup = cache.recall(os.path.realpath(source)) if cache is not None else lambda *_: ""
+    members = (
+        Member(found.path, found.status.st_size, lookup(found.location, found.status), found.location)
+        for found in walk(source, follow_outside)
+    )
+    sender = _Sender(storage, prefix, Crew(workers or storage.workers, progress), cache)
+    sender.begin()
+    try:
+        places = sender.send(list(members) if pack else members, pack)
+    finally:
+        if cache is not None:
+            cache.flush()
+    manifest = Manifest(Entry(place.path, place.size, place.sha256) for place in places)
+    storage.write(manifest_key(prefix), manifest.to_json())
+    return manifest, sender.tally.result()
+
+
+class _Sender:
+    """One tree on its way up, all but its manifest."""
+
+    def __init__(self, storage: Storage, prefix: str, crew: Crew, cache: Optional[HashCache]) -> None:
+        manifest_key(prefix)  # raises what is wrong with it
+        self.tally = Tally()
+        self._storage = storage
+        self._prefix = prefix
+        self._crew = crew
+        self._cache = cache
+        self._before: Dict[str, str] = {}
+        """What an older manifest at the prefix vouches for: path -> sha256 of an object of its own."""
+        self._places: List[Place] = []
+        self._shards: List[Shard] = []
+
+    def begin(self) -> None:
+        """Take an older manifest away; there is no tree at the prefix from now on."""
+        storage, prefix = self._storage, self._prefix
+        data = committed(storage, prefix)
+        if data is None:
+            return
+        keys = [manifest_key(prefix)]
+        try:
+            storage.stat(index_key(prefix))
+            keys.append(index_key(prefix))  # the manifest goes first
+        except NotFound:
+            with contextlib.suppress(StorageError):
+                self._before = {entry.path: entry.sha256 for entry in Manifest.from_json(data).entries}
+        for key in keys:
+            storage.delete([key])
+
+    def send(self, members: Iterable[Member], pack: bool) -> List[Place]:
+        """Bring them all there; where they lie now."""
+        groups: List[Sequence[Member]] = []
+        if pack:
+            members = list(members)
+            groups, members = _groups(members)
+        if groups:
+            self._send_shards(groups)
+        self._crew.run(self._send_file, self._with_sizes(members))
+        if groups:
+            index = Index.of(self._shards, self._places)
+            self._storage.write(index_key(self._prefix), index.to_json())
+            self._remove_shards(keep={shard.name for shard in self._shards})
+        elif len(self._places) >= MANY:  # what a packed upload that was broken off may have left would be believed
+            self._storage.delete([index_key(self._prefix)])
+        return self._places
+
+    def _send_file(self, item: Tuple[Member, int]) -> None:
+        member, size_there = item
+        storage, key, sha256 = self._storage, below(self._prefix, member.path), member.sha256
+        if size_there == member.size:
+            sha256 = sha256 or hash_file(member.location)
+            if self._before.get(member.path) == sha256 or _sha256(storage, key) == sha256:
+                self._crew.advance(member.size)
+                self._arrived(member, member.size, sha256)
+                self.tally.there(member.size)
+                return
+        if member.data is not None:
+            storage.write(key, member.data)
+            self._crew.advance(member.size)
+            size = member.size
+        else:
+            size, sha256 = self._upload(member, key, sha256)
+        self._arrived(member, size, sha256)
+        self.tally.sent(size)
+
+    def _upload(self, member: Member, key: str, sha256: str) -> Tuple[int, str]:
+        """Size and sha256 of what was sent."""
+        started = time.time_ns()
+        before = os.stat(member.location) if self._cache is not None and not sha256 else None
+        info = self._storage.upload(member.location, key, sha256, self._crew.advance)
+        if sha256:
+            return member.size, sha256
+        found = info.sha256
+        if not found:  # a back end that does not tell what it has sent: make sure that it was this
+            found = hash_file(member.location)
+            info = self._storage.upload(member.location, key, found)
+        if before is not None and self._cache is not None:
+            after = os.stat(member.location)
+            if _stamp(before) == _stamp(after):
+                self._cache.put(member.location, after, found, started)
+        return info.size, found
+
+    def _arrived(self, member: Member, size: int, sha256: str) -> None:
+        self._places.append(Place(member.path, size, sha256, ALONE, 0))
+
+    def _send_shards(self, groups: Sequence[Sequence[Member]]) -> None:
+        there = {info.key: info.size for info in self._storage.list(shard_key(self._prefix, ""))}
+
+        def send(item: Tuple[int, Sequence[Member]]) -> None:
+            number, members = item
+            with built(number, members, self._remember) as (location, shard, places):
+                key, payload = shard_key(self._prefix, shard.name), sum(place.size for place in places)
+                if there.get(key) == shard.size and _sha256(self._storage, key) == shard.sha256:
+                    self._crew.advance(payload)
+                    self.tally.there(payload, len(members))
+                else:
+                    share = _Share(self._crew, shard.size, payload)
+                    self._storage.upload(location, key, shard.sha256, share.advance)
+                    self.tally.sent(payload, len(members))
+            self._shards.append(shard)
+            self._places.extend(places)
+
+        self._crew.run(send, enumerate(groups), Pace(SHARDS_AT_ONCE, first=SHARDS_AT_ONCE))
+
+    def _remember(self, member: Member, status: os.stat_result, sha256: str, started: int) -> None:
+        if self._cache is not None:
+            self._cache.put(member.location, status, sha256, started)
+
+    def _remove_shards(self, keep: Iterable[str]) -> None:
+        kept = {shard_key(self._prefix, name) for name in keep}.union([index_key(self._prefix)])
+        keys = [info.key for info in self._storage.list(shard_key(self._prefix, "")) if info.key not in kept]
+        if keys:
+            self._storage.delete(keys)
+
+    def _with_sizes(self, members: Iterable[Member]) -> Iterator[Tuple[Member, int]]:
+        """Each with the size of the object that is there, or -1: one listing, merged with members in the same order."""
+        there = None
+        listing = None
+        for member in members:
+            key = below(self._prefix, member.path)
+            if listing is None:
+                listing = self._storage.list(below(self._prefix, ""))
+                there = next(listing, None)
+            while there is not None and there.key < key:
+                there = next(listing, None)
+            yield member, there.size if there is not None and there.key == key else -1
+
+
+class _Share:
+    """Bytes of a shard turned into bytes of the files in it, for the progress."""
+
+    def __init__(self, crew: Crew, size: int, payload: int) -> None:
+        self._lock = threading.Lock()
+        self._crew = crew
+        self._size = size
+        self._payload = payload
+        self._done = 0
+
+    def advance(self, count: int) -> None:
+        with self._lock:
+            before = self._payload * self._done // self._size
+            self._done += count
+            step = self._payload * self._done // self._size - before
+        self._crew.advance(step)
+
+
+def _groups(members: Sequence[Member]) -> Tuple[List[Sequence[Member]], List[Member]]:
+    """The members of each shard, and those that go alone."""
+    numbers = lay_out((member.path, member.size) for member in members)
+    shards: Dict[int, List[Member]] = {}
+    alone: List[Member] = []
+    for member, number in zip(members, numbers):
+        (alone if number == ALONE else shards.setdefault(number, [])).append(member)
+    return [shards[number] for number in sorted(shards)], alone
+
+
+def _check_content(manifest: Manifest, content: Mapping[str, bytes]) -> None:
+    expected = {entry.path: entry for entry in manifest.entries} if content else {}
+    for path, data in content.items():
+        if expected.get(path) != Entry.of(path, data):
+            raise SourceChanged(
+                f"the content given for {path!r} is not what the manifest says", "build the manifest from it"
+            )
+
+
+def _sha256(storage: Storage, key: str) -> str:
+    """Of the object; "" if there is none."""
+    with contextlib.suppress(NotFound):
+        return storage.stat(key, digest=True).sha256
+    return ""
+
+
+def _stamp(status: os.stat_result) -> Tuple[int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ino

@@ -1,0 +1,136 @@
+"""How many threads a crew has, told by clocks that the tests turn; and how it stops."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from storage import parallel
+from storage.parallel import BULK, LOOK_SECONDS, REST_LOOKS, Crew, Pace
+
+
+class Machine:
+    """A pace with clocks of its own, looked at once a second."""
+
+    def __init__(self, limit: int, cores: int = 2) -> None:
+        self.wall = self.cpu = 0.0
+        self.items = self.bytes = 0
+        self.workers = 1
+        self.pace = Pace(limit, lambda: self.wall, lambda: self.cpu, cores)
+
+    def second(self, busy: float, items: float = 0, moved: float = 0) -> int:
+        """The workers after a second with so much CPU, so many items and so many bytes."""
+        self.wall += 1
+        self.cpu += busy
+        self.items += int(items)
+        self.bytes += int(moved)
+        self.workers = self.pace.look(self.workers, self.items, self.bytes)
+        return self.workers
+
+
+def test_a_crew_that_waits_grows_to_its_limit() -> None:
+    machine = Machine(200)
+    counts = [machine.second(0.001 * machine.workers, items=50 * machine.workers) for _ in range(9)]
+    assert counts == [4, 4, 16, 16, 64, 64, 200, 200, 200]
+
+
+def test_a_crew_that_keeps_a_core_busy_stays_as_it_is() -> None:
+    machine = Machine(200)
+    assert {machine.second(0.95, items=10_000, moved=30e6) for _ in range(50)} == {1}
+
+
+def test_a_crew_that_is_half_busy_grows_by_what_is_missing() -> None:
+    machine = Machine(200)
+    machine.workers = 10
+    assert machine.second(0.3, items=100) == 20
+
+
+def test_bulk_work_takes_the_other_cores_too() -> None:
+    machine = Machine(200, cores=4)
+    counts = [
+        machine.second(0.85 * min(4, machine.workers), 20 * machine.workers, BULK * machine.workers) for _ in range(20)
+    ]
+    assert counts == sorted(counts) and counts[-1] == 4
+
+
+def test_threads_that_do_not_help_are_not_followed_by_more_for_a_while() -> None:
+    """Somebody else keeps the machine busy: this process gets half a core, however many threads it has."""
+    machine = Machine(200)
+    counts = [machine.second(0.5, items=1000) for _ in range(REST_LOOKS + 3)]
+    assert counts == [2] * (REST_LOOKS + 3)
+    assert machine.second(0.5, items=1000) == 2 + 1
+
+
+def test_too_early_a_look_changes_nothing() -> None:
+    machine = Machine(200)
+    machine.wall = LOOK_SECONDS * 0.9
+    assert machine.pace.look(1, 100, 0) == 1
+    machine.wall = LOOK_SECONDS * 1.1
+    assert machine.pace.look(1, 100, 0) == 4
+
+
+class Eager(Pace):
+    """Wants all threads at the first look."""
+
+    def look(self, workers: int, items: int, count: int) -> int:
+        return self.limit
+
+
+def test_threads_that_the_pace_asks_for_work_at_the_same_time() -> None:
+    everybody = threading.Barrier(7)
+    Crew(7).run(lambda _: everybody.wait(20), range(14), Eager(7))
+
+
+def test_no_more_threads_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[int] = set()
+
+    def work(_: int) -> None:
+        seen.add(threading.get_ident())
+        time.sleep(LOOK_SECONDS / 5)
+
+    Crew(3).run(work, range(60), Eager(3))
+    assert len(seen) == 3
+
+
+def test_a_system_that_allows_no_more_threads_is_worked_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    started: list[Any] = []
+
+    def limited(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    done: list[int] = []
+    together = threading.Barrier(2)
+
+    def work(item: int) -> None:
+        if item < 2:
+            together.wait(20)
+        done.append(item)
+
+    monkeypatch.setattr(parallel.threading.Thread, "start", limited)
+    Crew(50).run(work, range(100), Eager(50))
+    assert sorted(done) == list(range(100)) and len(started) == 2
+
+
+def test_an_error_of_the_items_is_raised_too() -> None:
+    def items() -> Any:
+        yield 1
+        raise ValueError("listing failed")
+
+    done: list[int] = []
+    with pytest.raises(ValueError, match="listing failed"):
+        Crew(4).run(done.append, items())
+    assert done == [1]
+
+
+def test_one_crew_works_through_one_list_after_another() -> None:
+    crew, done = Crew(2), []
+    for part in (range(5), range(5, 9), range(0)):
+        crew.run(done.append, part)
+    assert sorted(done) == list(range(9))
