@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-NAMES = ("launcher", "training")
+NAMES = ("launcher", "training", "transfer")
 
 
 def main(names: list[str]) -> None:

@@ -15,11 +15,21 @@ import contextlib
 import hashlib
 import io
 import os
+import socket
 import tempfile
 from typing import Any, BinaryIO, Callable, Iterable, Iterator, List, Optional, Tuple, cast
 
 from .base import AnyPath, ObjectInfo, Progress, Storage
-from .errors import AccessDenied, BackendMissing, Corrupt, NotFound, StorageError, from_os_error, translated
+from .errors import (
+    AccessDenied,
+    BackendMissing,
+    Corrupt,
+    NotFound,
+    StorageError,
+    Unreachable,
+    from_os_error,
+    translated,
+)
 from .files import CHUNK, SourceFile, receive
 from .urls import check_bucket, check_key, check_prefix
 
@@ -303,8 +313,12 @@ def _ours(error: Exception, what: str) -> StorageError:
         return AccessDenied(text, "give the job's agency access to the bucket, which must be in the job's region")
     if "MoxFileReadException" in names:
         return Corrupt(text, "the line broke while reading: try again")
+    if status in (408, 429) or status >= 500 or isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)):
+        return Unreachable(text, "moxing has tried several times: look at the network, and try again later")
     if isinstance(error, OSError) and error.errno and not status:
-        return from_os_error(error, what)
+        told = from_os_error(error, what)
+        if type(told) is not StorageError:
+            return told
     return StorageError(text, "moxing has tried several times: look at the network and at OBS' status, and try again")
 
 
@@ -326,7 +340,9 @@ def _answer(error: Exception) -> Tuple[int, str]:
 @contextlib.contextmanager
 def _aside() -> Iterator[str]:
     """A path for a private copy of a file."""
-    places = [place for place in (os.environ.get("LAUNCHER_CACHE", ""), "/cache") if place and os.access(place, os.W_OK)]
+    places = [
+        place for place in (os.environ.get("LAUNCHER_CACHE", ""), "/cache") if place and os.access(place, os.W_OK)
+    ]
     with tempfile.TemporaryDirectory(prefix="upload-", dir=places[0] if places else None) as folder:
         yield os.path.join(folder, "file")
 

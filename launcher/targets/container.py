@@ -14,9 +14,10 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from launcher.paths import RunPaths
+from launcher.targets import cache
 
 PASSED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH",
@@ -24,6 +25,8 @@ PASSED_ON = (
 )  # fmt: skip
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "ONEDNN_", "DNNL_", "MS_", "GLOG_", "ASCEND_", "HCCL_")
 """What a job sees of the user's environment. No key of theirs is among it, and little that the cloud would not have."""
+SITE = Path(__file__).resolve().with_name("site")
+"""What only a local run's interpreter finds: the emulated moxing. The cloud has the real one."""
 
 
 class Worker:
@@ -58,8 +61,9 @@ class Worker:
             folder.mkdir(parents=True, exist_ok=True)
         boot = str(self.code_dir / self.request["boot_file"])
         command = [self.request["python"], boot, *self._arguments()]
-        wrapper = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.pid_file), *command]
+        in_shell = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.pid_file)]
         with open(self.log, "ab") as log:
+            wrapper = [*in_shell, *self._with_cache(log), *command]
             self.process = subprocess.Popen(
                 wrapper,
                 cwd=self.code_dir,
@@ -98,6 +102,16 @@ class Worker:
         shutil.rmtree(self.paths.inputs, ignore_errors=True)
         if not keep_outputs:
             shutil.rmtree(self.paths.outputs, ignore_errors=True)
+
+    def _with_cache(self, log: BinaryIO) -> list[str]:
+        """The words before a command that names ``/cache``, so that it has one; or a line in the log."""
+        if not cache.is_named(self.code_dir, [*self._arguments(), *self.request["environment"].values()]):
+            return []
+        words = cache.wrapper(self.paths.cache, self.paths.root / "root")
+        if not words:
+            log.write(cache.refusal().encode())
+            log.flush()
+        return words
 
     def _channels(self) -> dict[str, str]:
         """Channel name -> what the script is given: a folder (new contract) or an s3:// URL (old contract)."""
@@ -155,7 +169,10 @@ class Worker:
         channels = [*self.request["inputs"], *self.request["outputs"]]
         given = self._channels()
         by_variable = {c["name"]: given[c["name"]] for c in channels if c["access"] == "env"}
-        return {**passed, **platform, **by_variable, **self.request["environment"]}
+        environment = {**passed, **platform, **by_variable, **self.request["environment"]}
+        path = [environment["PYTHONPATH"], str(SITE)]  # last: a module of the job's own wins
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+        return environment
 
 
 def stop_group(group: int, signal_number: int) -> None:

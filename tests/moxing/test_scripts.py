@@ -155,6 +155,16 @@ def test_the_platforms_own_moxing_wins_and_the_unrelated_one_does_not(project, s
     assert "emulated moxing\n" in answer.out and "unrelated" not in answer.out.replace(str(tmp_path), "")
 
 
+def test_a_lock_of_an_earlier_run_is_told(submit):
+    """The adapter of the model zoos leaves /tmp/copy_sync.lock0, and skips the copy where it finds it."""
+    script = (
+        "import os\nos.mknod('/tmp/copy_sync.lock9')\nos.utime('/tmp/copy_sync.lock9', (1e9, 1e9))\n"
+        "import moxing\nos.remove('/tmp/copy_sync.lock9')\n"
+    )
+    answer, _ = submit(script)
+    assert "/tmp/copy_sync.lock9 is older than this run" in answer.out, answer
+
+
 def test_silence_is_kept(submit):
     answer, _ = submit("import moxing\nprint('done')\n", "--env", "MOX_SILENT_MODE=1")
     assert answer.out == "done\n"

@@ -11,7 +11,7 @@ class Local2Obs:
         self.local, self.obs, self.keep_last = local, obs, keep_last
 
     def epoch_end(self, epoch):
-        with open(os.path.join(self.local, "model_%d.ckpt" % epoch), "wb") as f:
+        with open(os.path.join(self.local, f"model_{epoch}.ckpt"), "wb") as f:
             f.write(b"weights of epoch %d" % epoch)
         if self.keep_last:
             for name in sorted(os.listdir(self.local))[:-1]:

@@ -11,7 +11,7 @@ args, _ = parser.parse_known_args()
 
 log = os.path.join(args.train_url, "train.log")
 for step in range(5):
-    file.append(log, "step %d\n" % step)
+    file.append(log, f"step {step}\n")
 with file.File(log, "a") as f:
     f.write("end\n")
 if log.startswith(("s3://", "obs://")):

@@ -36,7 +36,7 @@ def sync_data(from_path, to_path):
         os.mknod(lock)
     while not os.path.exists(lock):
         time.sleep(1)
-    print("Finish sync data from {} to {}.".format(from_path, to_path))
+    print(f"Finish sync data from {from_path} to {to_path}.")
 
 
 def moxing_wrapper(run_func):

@@ -19,7 +19,7 @@ def newest():
 
 for _ in range(3):
     epoch = newest() + 1
-    mox.file.write(os.path.join(args.train_url, "model_%d.ckpt" % epoch), b"%d" % epoch)
-    stale = os.path.join(args.train_url, "model_%d.ckpt" % (epoch - 2))
+    mox.file.write(os.path.join(args.train_url, "model_" + str(epoch) + ".ckpt"), b"%d" % epoch)
+    stale = os.path.join(args.train_url, "model_" + str(epoch - 2) + ".ckpt")
     if mox.file.exists(stale):
         mox.file.remove(stale)

@@ -14,6 +14,6 @@ moxing.file.copy_parallel(src_url=args.data_url, dst_url="MNIST/")
 assert sorted(os.listdir("MNIST")) == ["labels.json", "test", "train"]
 os.makedirs("ckpt", exist_ok=True)
 for epoch in (1, 2):
-    with open("ckpt/lenet-%d.ckpt" % epoch, "wb") as f:
+    with open(f"ckpt/lenet-{epoch}.ckpt", "wb") as f:
         f.write(bytes([epoch]) * 1000)
 moxing.file.copy_parallel(src_url="ckpt", dst_url=os.path.join(args.train_url, "ckpt"))

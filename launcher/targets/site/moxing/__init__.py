@@ -1,8 +1,8 @@
 """The launcher's emulation of ModelArts' moxing, for jobs that run on the local target.
 
 Only a local run finds it: `launcher.targets.container` puts the folder above this package at the end of the job's
-PYTHONPATH. If the interpreter has the platform's own moxing, that one is loaded in its place. What is emulated, and what
-is not known of the real one, is in `docs/moxing.md`.
+PYTHONPATH. If the interpreter has the platform's own moxing, that one is loaded in its place. `docs/moxing.md` says
+what is emulated, and what is not known of the real one.
 """
 
 from __future__ import annotations

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import importlib
 import importlib.machinery
 import importlib.util
 import os
 import sys
-from typing import Any
+from typing import Any, List
 
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))))
 _PRIVATE = "_launcher_storage"
@@ -60,6 +61,22 @@ def announce(version: str) -> None:
     if not silent():
         buckets = os.environ.get("LAUNCHER_BUCKETS", "")
         note(f"Using MoXing-v{version}, the launcher's emulation: obs:// is {'in ' + buckets if buckets else 'OBS'}")
+        for path in _stale_locks():
+            print(
+                f"WARNING:root:{path} is older than this run: a script that waits for it will copy nothing; remove it",
+                file=sys.stderr,
+                flush=True,
+            )
+
+
+def _stale_locks() -> List[str]:
+    """Lock files by which scripts tell the other processes of a node that the data is there. In a container /tmp is
+    new; on this machine an earlier run may have left one."""
+    try:
+        begun = os.stat(os.environ.get("MA_LOG_DIR", "")).st_mtime
+        return [path for path in glob.glob("/tmp/copy_sync.lock*") if os.stat(path).st_mtime < begun]
+    except OSError:
+        return []
 
 
 def silent() -> bool:

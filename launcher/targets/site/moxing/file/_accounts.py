@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from typing import Any, Dict, Optional, Set
 
 from .._house import note, silent, storage
@@ -12,6 +13,7 @@ from .._house import note, silent, storage
 _LOOPBACK = re.compile(r"localhost|127\.[0-9.]+|\[?::1\]?")
 _given: Dict[str, Any] = {}
 _service: Any = None
+_lock = threading.Lock()
 
 
 def set_auth(
@@ -39,17 +41,15 @@ def set_auth(
     _given.update({name: value for name, value in words.items() if value is not None})
     if (is_secure is False or ssl_verify is False) and not silent():
         note("set_auth: is_secure and ssl_verify are not followed outside this machine; TLS stays verified")
-    if any(_given.get(name) for name in ("ak", "sk", "server")):
-        obs = storage("obs")
-        _service = obs.ObsService(obs.ObsSettings.from_environment(**_settings()))
+    with _lock:
+        _service = None
 
 
 def open_storage(bucket: str) -> Any:
     """The `storage.Storage` of a bucket."""
     shelf = os.environ.get(storage().BUCKETS_VARIABLE, "")
-    if _service is not None and not (shelf and bucket in _own_buckets()):
-        _need_sdk()
-        return _service.bucket(bucket)
+    if any(_given.get(name) for name in ("ak", "sk", "server")) and not (shelf and bucket in _own_buckets()):
+        return _account().bucket(bucket)
     if shelf:
         return storage("filesystem").FileSystemStorage(os.path.join(os.path.abspath(shelf), bucket), bucket)
     return storage("obs").open_bucket(bucket)
@@ -74,7 +74,7 @@ def _settings() -> Dict[str, Any]:
 
 def _own_buckets() -> Set[str]:
     """The buckets of the run's inputs and outputs, as the local target tells them."""
-    found = set()
+    found: Set[str] = set()
     for variable, name in (("MA_INPUTS", "inputs"), ("MA_OUTPUTS", "outputs")):
         try:
             channels = json.loads(os.environ.get(variable, "") or "{}").get(name, [])
@@ -85,10 +85,17 @@ def _own_buckets() -> Set[str]:
     return found
 
 
-def _need_sdk() -> None:
-    import importlib.util
+def _account() -> Any:
+    """The account that `set_auth` named; one for all threads, so that connections are kept."""
+    global _service
+    with _lock:
+        if _service is None:
+            import importlib.util
 
-    if importlib.util.find_spec("obs") is None:
-        raise storage("errors").BackendMissing(
-            "set_auth names an account of OBS, and this interpreter has no OBS SDK", "pip install esdk-obs-python"
-        )
+            if importlib.util.find_spec("obs") is None:
+                raise storage("errors").BackendMissing(
+                    "set_auth names an account of OBS, and this interpreter has no OBS SDK: pip install esdk-obs-python"
+                )
+            obs = storage("obs")
+            _service = obs.ObsService(obs.ObsSettings.from_environment(**_settings()))
+        return _service

@@ -123,11 +123,11 @@ def copy_file(source: Url, target: Url) -> None:
         else:
             files = storage("files")
             path = os.path.abspath(target.text)
-            with storage("errors").translated(f"cannot copy {source.text} to {path}"):
-                with files.SourceFile(source.text) as opened, files.replacing(path) as written:
-                    for chunk in opened:
-                        written.write(chunk)
-                    opened.finish()
+            telling = storage("errors").translated(f"cannot copy {source.text} to {path}")
+            with telling, files.SourceFile(source.text) as opened, files.replacing(path) as written:
+                for chunk in opened:
+                    written.write(chunk)
+                opened.finish()
 
 
 def _copy_all(pairs: List[Tuple[Url, Url]], threads: int) -> None:

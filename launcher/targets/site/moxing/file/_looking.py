@@ -53,7 +53,7 @@ def exists(url: Any) -> bool:
     tree = tree_of(place)
     if place.bucket and not place.key:
         return bool(tree.children(""))
-    return (not place.is_folder and tree.is_file(place.key)) or tree.is_folder(place.key)
+    return bool((not place.is_folder and tree.is_file(place.key)) or tree.is_folder(place.key))
 
 
 def is_directory(url: Any) -> bool:

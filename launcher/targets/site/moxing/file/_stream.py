@@ -43,7 +43,7 @@ class File:
         self._base = 0
         if not self._place.bucket:
             try:
-                raw: Any = open(self._place.text, plain + "b")
+                raw: Any = open(self._place.text, plain + "b")  # noqa: SIM115 - a File is closed by whoever has it
             except FileNotFoundError:
                 if plain[0] == "r":
                     raise missing(self.name) from None
@@ -162,7 +162,7 @@ class File:
                 if stream.seekable():
                     return stream
                 stream.close()
-        local: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)
+        local: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 - likewise
         if there:
             with told(), tree.store.read(key) as stream:
                 for chunk in iter(lambda: stream.read(1 << 20), b""):

@@ -18,7 +18,6 @@ from ._accounts import open_storage
 from ._errors import missing, told
 from ._urls import Url
 
-
 _PAGE = 1000
 """Names that one deletion takes (OBS API reference)."""
 

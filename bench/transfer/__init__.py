@@ -1,0 +1,1 @@
+"""Transfers beside their peers; run as ``python -m bench transfer``."""
