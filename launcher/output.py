@@ -26,8 +26,9 @@ PHASE_STYLES = {
 
 Say = Callable[[str], None]
 Advance = Callable[[int], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
-"""``progress(label, total)`` gives a context whose callback counts bytes; a ``total`` of 0 is not known."""
+Progress = Callable[..., AbstractContextManager[Advance]]
+"""``progress(label, total, unit="bytes")`` gives a context whose callback counts bytes, or whatever ``unit`` says; a
+``total`` of 0 is not known."""
 
 
 class Output:
@@ -106,12 +107,12 @@ class Output:
         return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb" and stream.isatty()
 
     @contextmanager
-    def progress(self, label: str, total: int) -> Iterator[Advance]:
-        """A callback that counts bytes; shows a bar in a terminal once the work has taken half a second."""
+    def progress(self, label: str, total: int, unit: str = "bytes") -> Iterator[Advance]:
+        """A callback that counts; a terminal shows rate and time left once the work has taken half a second."""
         if self.mode == "quiet" or not self.stderr.isatty():
             yield lambda count: None
             return
-        bar = _Bar(label, total)
+        bar = _Bar(label, total, unit)
         try:
             yield bar.advance
         finally:
@@ -141,8 +142,8 @@ class _Bar:
 
     DELAY = 0.5
 
-    def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, total, 0
+    def __init__(self, label: str, total: int, unit: str = "bytes") -> None:
+        self.label, self.total, self.unit, self.done = label, total, unit, 0
         self.started = time.monotonic()
         self.bar: Any = None
         self.task: Any = None
@@ -159,7 +160,9 @@ class _Bar:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.progress import TransferSpeedColumn as Speed
 
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn())
+        counted = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} " + self.unit)]
+        bytes_ = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn()]
+        columns = bytes_ if self.unit == "bytes" else counted
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self.task = self.bar.add_task(self.label, total=self.total or None, completed=self.done)
         self.bar.start()

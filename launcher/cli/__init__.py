@@ -12,6 +12,7 @@ VERBS = {
     "pull": "bring a run's output home",
     "delete": "forget runs and remove what they left",
     "data": "prepare, check, preview and list data sets",
+    "storage": "list, copy, synchronise and remove objects in buckets, here or in OBS",
     "completion": "print the shell's completion script",
 }
 """Verb -> the line that ``--help`` shows; the verb's code is ``launcher.cli.VERB``."""

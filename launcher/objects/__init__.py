@@ -1,0 +1,1 @@
+"""What the ``storage`` verbs do with objects: list, copy, synchronise, remove; no parsing of words, no printing."""
