@@ -222,11 +222,24 @@ def sha256_in(headers: Mapping[str, str]) -> str:
     return found if _SHA256.fullmatch(found) else ""
 
 
+def part_size_in(headers: Mapping[str, str]) -> int:
+    """The bytes of a part that our own upload has left in the metadata, if the ETag is made of the parts' MD5s; else
+    0."""
+    found = headers.get("x-obs-meta-part-size") or headers.get("x-amz-meta-part-size") or ""
+    etag = headers.get("etag", "").strip('"').lower()
+    is_composite = re.fullmatch("[0-9a-f]{32}-[0-9]+", etag) is not None and not _is_encrypted(headers)
+    return int(found) if found.isdigit() and is_composite else 0
+
+
 def md5_in(headers: Mapping[str, str]) -> str:
     """The MD5 of the content that the ETag is, for objects of one part that the store has not encrypted; else ""."""
     etag = headers.get("etag", "").strip('"').lower()
-    is_encrypted = any(name.startswith(("x-obs-server-side", "x-amz-server-side")) for name in headers)
-    return etag if not is_encrypted and re.fullmatch("[0-9a-f]{32}", etag) else ""
+    return etag if not _is_encrypted(headers) and re.fullmatch("[0-9a-f]{32}", etag) else ""
+
+
+def _is_encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether the store has encrypted it: then the ETag is no MD5 of the content."""
+    return any(name.startswith(("x-obs-server-side", "x-amz-server-side")) for name in headers)
 
 
 def _seconds(date: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, BinaryIO, Deque, Tuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Deque, List, Tuple
 
 from ..base import AnyPath, ObjectInfo, Progress
 from ..errors import Corrupt, translated
@@ -72,22 +72,26 @@ class _Check:
     """What the bytes must be, and whether they are."""
 
     def __init__(self, bucket: ObsStorage, stream: ObjectStream, sha256: str, target: str) -> None:
-        from .bucket import md5_in, sha256_in
+        from .bucket import md5_in, part_size_in, sha256_in
 
         self._target = target
         self.sha256 = sha256 or sha256_in(stream.headers)
-        self._md5 = "" if self.sha256 else md5_in(stream.headers)
-        self.by_md5 = bool(self._md5)
+        self._etag = "" if self.sha256 else md5_in(stream.headers)
         self._digest = hashlib.sha256()
-        self._md5_digest = hashlib.md5() if self._md5 else None
+        self._md5: Any = hashlib.md5() if self._etag else None
+        size = part_size_in(stream.headers)
+        if not self.sha256 and size:
+            self._etag = stream.headers.get("etag", "").strip('"').lower()
+            self._md5 = _Parts(size)
+        self.by_md5 = self._md5 is not None
         self.found = ""
 
     def watching(self, stream: ObjectStream) -> _Watched:
         return _Watched(stream, self)
 
     def update_md5(self, data: Any) -> None:
-        if self._md5_digest is not None:
-            self._md5_digest.update(data)
+        if self._md5 is not None:
+            self._md5.update(data)
 
     def update(self, data: Any) -> None:
         self._digest.update(data)
@@ -96,7 +100,7 @@ class _Check:
     def finish(self) -> None:
         """Corrupt if they are not."""
         self.found = self._digest.hexdigest()
-        if self._md5_digest is not None and self._md5_digest.hexdigest() != self._md5:
+        if self._md5 is not None and self._md5.hexdigest() != self._etag:
             raise Corrupt(f"{self._target}: the bytes that arrived are not those of the ETag", "try again")
 
     def finish_sha256(self) -> None:
@@ -106,6 +110,36 @@ class _Check:
                 f"{self._target}: sha256 is {self.found} and must be {self.sha256}",
                 "the stored copy is damaged: upload it again",
             )
+
+
+class _Parts:
+    """The ETag of an object of parts, from its bytes in order: the MD5 of the parts' MD5s, and their number."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._left = size
+        self._part = hashlib.md5()
+        self._done: List[bytes] = []
+
+    def update(self, data: Any) -> None:
+        view = memoryview(data)
+        while len(view):
+            piece = view[: self._left]
+            self._part.update(piece)
+            self._left -= len(piece)
+            view = view[len(piece) :]
+            if not self._left:
+                self._next()
+
+    def hexdigest(self) -> str:
+        if self._left < self._size:
+            self._next()
+        return f"{hashlib.md5(b''.join(self._done)).hexdigest()}-{len(self._done)}"
+
+    def _next(self) -> None:
+        self._done.append(self._part.digest())
+        self._part = hashlib.md5()
+        self._left = self._size
 
 
 class _Watched:

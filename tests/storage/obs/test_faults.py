@@ -121,6 +121,17 @@ def test_large_objects_get_over_it_too(place: Place, tmp_path: Path, large: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "out", "root"]
 
 
+@pytest.mark.parametrize("size", [10 << 20, 40 << 20])
+def test_parts_whose_sha256_nobody_knew_are_compared_with_their_etag(place: Place, tmp_path: Path, size: int) -> None:
+    (tmp_path / "in").write_bytes(os.urandom(1 << 20) * (size >> 20))
+    place.bucket.upload(tmp_path / "in", "key")
+    assert place.bucket.wire.head("key").headers.get("x-obs-meta-sha256") is None
+    place.faults.once("GetObject", Fault(Kind.FLIPPED_DOWNLOAD, after=3_000_000), times=2)
+    place.bucket.download("key", tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == (tmp_path / "in").read_bytes()
+    assert place.faults.injected[Kind.FLIPPED_DOWNLOAD] >= 1
+
+
 def test_a_fault_that_stays_ends_in_one_error_and_harms_nothing(place: Place, tmp_path: Path) -> None:
     place.bucket.write("key", b"older")
     (tmp_path / "file").write_bytes(b"older file")
