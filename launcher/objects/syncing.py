@@ -194,9 +194,11 @@ class Sync:
         else:
             there = {item.path: Item(item.path, _size(root, item.path), "") for item in fine}
 
+            known = self.cache.recall(root) if self.cache is not None else lambda *_: ""
+
             def same(item: Item, other: Item) -> bool:
                 sha256 = item.sha256 or storage.stat(source.prefix + item.path, digest=True).sha256
-                return self._hash(os.path.join(root, *item.path.split("/"))) == sha256
+                return self._hash(os.path.join(root, *item.path.split("/")), known) == sha256
 
             self._carry(fine, there, same, _remote(source), _local(root))
         if os.path.isdir(root):
@@ -287,12 +289,12 @@ class Sync:
                     os.rmdir(folder)
                     folder = os.path.dirname(folder)
 
-    def _hash(self, path: str) -> str:
+    def _hash(self, path: str, known: Callable[[str, os.stat_result], str]) -> str:
         """The sha256 of a local file, remembered for the next time."""
         status, started = os.stat(path), time.time_ns()
-        known = self.cache.get(path, status) if self.cache is not None else ""
-        if known:
-            return known
+        found = known(path, status)
+        if found:
+            return found
         found = hash_file(path)
         if self.cache is not None:
             self.cache.put(path, status, found, started)

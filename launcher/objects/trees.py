@@ -16,7 +16,7 @@ from storage.base import Storage
 from storage.errors import Corrupt, NotFound, StorageError
 from storage.files import SourceFile, refuse_linked_folders, sweep
 from storage.manifest import Entry, HashCache, Manifest, committed
-from storage.packing import index_key, shard_key
+from storage.packing import index_key
 from storage.parallel import Crew
 from storage.tree import Found, walk
 from storage.urls import check_key
@@ -38,8 +38,6 @@ class Listing(NamedTuple):
     items: list[Item]
     packed: Manifest | None
     """The tree's manifest, if its files lie in shards; the items are its files then."""
-    shards: frozenset[str]
-    """Paths that belong to a packed tree and are no files of it."""
 
 
 def local_files(root: str, keep: Keep | None, report: Report) -> Iterator[Found]:
@@ -103,18 +101,14 @@ def listing(
     for name, problem in bad:
         report.fail(name, problem)
     manifest = _manifest(storage, prefix, report)
-    packed = None
-    shards = frozenset(path for path in found if base + path == index_key(prefix))
-    if shards:
-        shards |= {path for path in found if (base + path).startswith(shard_key(prefix, ""))}
-        packed = manifest if unpack else None
+    packed = manifest if unpack and index_key(prefix)[len(base) :] in found else None
     if packed is not None:
         items = [Item(*entry) for entry in packed.entries]
     elif manifest is not None and [entry[:2] for entry in manifest.entries] == [item[:2] for item in found.values()]:
         items = [Item(*entry) for entry in manifest.entries]
     else:
         items = list(found.values())
-    return Listing([item for item in items if keep is None or keep(item.path)], packed, shards)
+    return Listing([item for item in items if keep is None or keep(item.path)], packed)
 
 
 def differing(

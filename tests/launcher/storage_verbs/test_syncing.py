@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 
 from launcher.objects import trees
 from storage import errors
 from storage.filesystem import FileSystemStorage
+from storage.manifest import scan
+from storage.packing import MANY
+from storage.transfer import upload_tree
+from tests.conftest import HOUSE
 from tests.launcher.storage_verbs.conftest import tree
 
 DATA = {"a.txt": "a", "sub/ü b.txt": "b", "sub/c": "c"}
@@ -297,3 +306,41 @@ def test_what_cannot_be_meant_is_usage(words, said, buckets, write, storage):
     write(".launcher/buckets/one/t", DATA)
     answer = storage("sync", *words)
     assert answer.code == 2 and said in answer.err, answer
+
+
+def test_a_packed_tree_is_unpacked_and_its_shards_are_no_extras(buckets, project, write, storage):
+    files = {f"{i:04}": str(i) for i in range(MANY)}
+    data = write("data", files)
+    bucket = FileSystemStorage(buckets / "one")
+    upload_tree(data, bucket, "t", scan(data), pack=True)
+    packed = tree_names(buckets / "one")
+    assert len(packed) < 10
+    assert sync(storage, "data", "obs://one/t", "--delete")["unchanged"] == MANY
+    assert tree_names(buckets / "one") == packed
+    sync(storage, "obs://one/t", "out", "--delete")
+    assert tree(project.root / "out") == files
+    (data / "0000").write_text("changed")
+    assert sync(storage, "data", "obs://one/t", "--delete")["copied"]["files"] == MANY
+    assert tree(buckets / "one/t") == {**files, "0000": "changed"}
+
+
+def test_a_real_ctrl_c_stops_the_workers_and_what_is_there_is_whole(buckets, write):
+    files = {f"{i:04}": "x" * 20_000 + str(i) for i in range(3000)}
+    write("data", files)
+    command = [sys.executable, "-m", "launcher", "storage", "sync", "data", "obs://one/t"]
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while process.poll() is None and not (buckets / "one/t/0050").exists():
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert b"To go on: the same command" in told
+    there = tree(buckets / "one/t")
+    assert 50 <= len(there) < 3000 and there.items() <= files.items()
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert tree(buckets / "one/t") == files
+
+
+def tree_names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
