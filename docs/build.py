@@ -20,6 +20,7 @@ sys.path.insert(0, str(HOUSE))
 import msgspec  # noqa: E402  (after the path is set)
 
 from launcher.cli import VERBS  # noqa: E402
+from launcher.cli.storage import SUB_VERBS  # noqa: E402
 from launcher.spec import JobSpec  # noqa: E402
 
 
@@ -62,7 +63,8 @@ def kind(field: dict[str, Any]) -> str:
 def helps() -> str:
     """What every verb's ``--help`` prints."""
     parts = []
-    for words in [[], *([verb] for verb in VERBS), *(["data", sub] for sub in ("prepare", "check", "preview", "list"))]:
+    data = (["data", sub] for sub in ("prepare", "check", "preview", "list"))
+    for words in [[], *([verb] for verb in VERBS), *data, *(["storage", sub] for sub in SUB_VERBS)]:
         command = [sys.executable, "-m", "launcher", *words, "--help"]
         env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
         done = subprocess.run(command, cwd=HOUSE, env=env, capture_output=True, text=True, check=True)

@@ -62,11 +62,8 @@ def _entry(key: str, size: int) -> str:
 
 
 def _write(lists: Path, prefix: str, level: str, token: str, entries: list[str], following: str) -> None:
-    marker, token = (
-        f"<NextMarker>{following}</NextMarker>",
-        f"<NextContinuationToken>{following}</NextContinuationToken>",
-    )
-    more = marker + token if following else ""
+    tokens = f"<NextMarker>{following}</NextMarker><NextContinuationToken>{following}</NextContinuationToken>"
+    more = tokens if following else ""
     body = (
         '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
         f"<Name>b</Name><Prefix>{prefix}</Prefix><KeyCount>{len(entries)}</KeyCount><MaxKeys>{PAGE}</MaxKeys>"
