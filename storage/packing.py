@@ -33,7 +33,7 @@ from .urls import check_key
 MANY = 1000
 """A tree with fewer small files is not packed."""
 SMALL = 128 << 10
-"""Bytes up to which a file is small (measured: docs/decisions/0005-transfers.md)."""
+"""Bytes up to which a file is small (an estimate, not measured yet)."""
 SHARD = 64 << 20
 """A shard has from this to twice as many bytes; the only one of a small tree may have fewer."""
 BLOCK = 512

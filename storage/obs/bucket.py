@@ -190,7 +190,7 @@ class ObsStorage(Storage):
         while True:
             self.channel.ask(what, "list", once)
             for info in page.objects:
-                if info.key > marker:  # some stores repeat the marker
+                if info.key != marker:  # some stores repeat it
                     yield info
             following = page.next_marker or (page.objects[-1].key if page.objects else "")
             if not page.is_truncated or following in ("", marker):
