@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Callable, Iterable, Iterator, NamedTuple, Optional, TypeVar
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, TypeVar
 
 from .base import Progress
 
@@ -119,7 +119,8 @@ class Crew:
         self._changed = threading.Condition(threading.Lock())
         self._stopping = threading.Event()
         self._error: Optional[BaseException] = None
-        self._working = 0
+        self._threads: List[threading.Thread] = []
+        self._ended = 0
         self._taken = 0
         self._bytes = 0
         self._is_done = False
@@ -154,34 +155,33 @@ class Crew:
             raise self._error
 
     def _supervise(self, action: Callable[[T], None], source: Iterator[T], pace: Pace) -> None:
+        self._threads, self._ended = [], 0
         started = 0
         wanted = pace.first
         while True:
             while started < wanted and not self._is_done:
-                with self._changed:
-                    self._working += 1
+                thread = threading.Thread(target=self._work, args=(action, source), daemon=True)
+                self._threads.append(thread)
                 try:
-                    threading.Thread(target=self._work, args=(action, source), daemon=True).start()
-                except BaseException as error:
-                    with self._changed:
-                        self._working -= 1
-                    if started and isinstance(error, RuntimeError):  # the system allows no more of them
-                        pace.limit = wanted = started
-                        break
-                    raise
+                    thread.start()
+                except RuntimeError:
+                    if not started:
+                        raise
+                    pace.limit = wanted = started  # the system allows no more of them
+                    break
                 started += 1
             may_grow = started < pace.limit and not self._is_done
             with self._changed:
-                if not self._working:
+                if self._ended >= started:
                     return
                 self._changed.wait(LOOK_SECONDS if may_grow else None)
             if may_grow:
                 wanted = pace.look(started, self._taken, self._bytes)
 
     def _wait(self) -> None:
-        with self._changed:
-            while self._working:
-                self._changed.wait()
+        for thread in self._threads:
+            if thread.ident is not None:  # one that Ctrl-C has caught before its first step will take no item
+                thread.join()
 
     def _work(self, action: Callable[[T], None], source: Iterator[T]) -> None:
         try:
@@ -205,6 +205,5 @@ class Crew:
                     self._stopping.set()
         finally:
             with self._changed:
-                self._working -= 1
-                if not self._working:
-                    self._changed.notify_all()
+                self._ended += 1
+                self._changed.notify_all()

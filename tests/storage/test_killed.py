@@ -33,7 +33,8 @@ def objects(storage: Storage, prefix: str = "") -> dict[str, bytes]:
 
 
 CHILD = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 from storage.filesystem import FileSystemStorage
 from storage.manifest import scan
 from storage.transfer import upload_tree
