@@ -145,12 +145,16 @@ class Store:
         if key.endswith("/"):
             return None, self._find_marker(bucket, key)
         with _answered():
-            stream, info = self._folder(bucket).open(key)
-            try:
-                return stream, self._described(bucket, info)
-            except BaseException:
-                stream.close()
-                raise
+            while True:
+                stream, info = self._folder(bucket).open(key)
+                try:
+                    found = self._described(bucket, info)
+                except BaseException:
+                    stream.close()
+                    raise
+                if found.info.etag == info.etag:
+                    return stream, found
+                stream.close()  # it has been replaced, and what was known of it forgotten
 
     def put(self, bucket: str, key: str, record: Record, fill: Callable[[BinaryIO], str]) -> Found:
         """Make or replace an object: `fill` writes the bytes and returns the ETag; when it raises nothing has
