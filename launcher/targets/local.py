@@ -176,6 +176,7 @@ class LocalTarget(Target):
         if not keep_output:
             storage = self.storage()
             storage.delete([info.key for info in storage.list(f"{ROOT}/runs/{run.id}/")])
+            shutil.rmtree(self.home.buckets / BUCKET / ROOT / "runs" / run.id, ignore_errors=True)  # empty folders
             shutil.rmtree(self.home.outputs / run.id, ignore_errors=True)
 
     def _held(self, lock: Path) -> bool:

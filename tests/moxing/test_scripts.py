@@ -212,3 +212,15 @@ def test_another_accounts_keys_lead_to_its_own_obs_and_are_never_shown(project, 
     assert answer.code == 0, answer
     assert found == {f"copied/{path}": content for path, content in DATA.items()}
     assert SECRET_KEY not in answer.out + answer.err and "is_secure" in answer.out
+
+
+def test_deleting_a_run_takes_the_empty_folders_that_its_script_made(project, cli):
+    (project.root / "make.py").write_text(
+        "import argparse, moxing as mox\nparser = argparse.ArgumentParser()\nparser.add_argument('--train_url')\n"
+        "url = parser.parse_known_args()[0].train_url\nmox.file.make_dirs(url + '/empty/deep')\n"
+    )
+    assert cli("submit", "--script", "make.py", "--contract", "old").code == 0
+    run = project.last()["id"]
+    assert any("deep" in str(path) for path in project.home.rglob("*") if run in str(path))
+    assert cli("delete", "--yes", run).code == 0
+    assert [path for path in project.home.rglob("*") if run in str(path)] == []
