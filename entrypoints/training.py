@@ -27,10 +27,9 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from jobs import Job, JobError, Trainer
-from storage import is_remote, locate
-from storage.transfer import download_tree
+from storage import is_remote
 
-from . import checkpoints, devices
+from . import checkpoints, devices, staging
 from .contract import Arguments, Container, explain, parse, scratch_folder
 from .output import Output
 
@@ -137,18 +136,14 @@ class Run:
         return self._train(start) or self._finish()
 
     def _read_data(self) -> Any:
-        """The raw data, copied here first if data_url is remote."""
+        """The raw data; errors name data_url, wherever the data was copied or unpacked to."""
         url = self._arguments.data_url
-        if not is_remote(url):
-            return self._job.read(url, self._parameters)
-        say(f"copying {url}")
-        folder = os.path.join(self._scratch, "data")
-        os.mkdir(folder)
-        storage, prefix = locate(url)
-        download_tree(storage, prefix, folder)
+        folder = staging.bring(url, self._scratch, say)
         try:
             return self._job.read(folder, self._parameters)
         except JobError as error:
+            if folder == url:
+                raise
             raise JobError(error.message.replace(folder, url), error.hint.replace(folder, url)) from error
 
     def _find_checkpoint(self) -> Tuple[Optional[checkpoints.Found], Output]:

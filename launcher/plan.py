@@ -20,9 +20,12 @@ from launcher.secrets import find_secret_in_value
 from launcher.snapshot import Snapshot, take
 from launcher.spec import Scalar, as_text
 from launcher.targets.base import Target
+from launcher.unpacking import unpacks
 from storage.base import Storage
+from storage.errors import NotFound
 from storage.manifest import Entry, Manifest, committed
-from storage.urls import is_remote
+from storage.packing import counts, index_key
+from storage.urls import ObsUrl, is_remote
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -48,6 +51,8 @@ class Data(msgspec.Struct, frozen=True):
     path: Path | None = None
     """Where it lies on this machine; None: used in place, or not brought here yet."""
     manifest: Manifest | None = None
+    packed: dict[str, int] | None = None
+    """Small ``files`` that lie in the bucket as so many ``shards``; None: each file is an object."""
 
     @property
     def missing(self) -> bool:
@@ -61,6 +66,7 @@ class Data(msgspec.Struct, frozen=True):
             "url": self.url,
             "path": str(self.path) if self.path else None,
             "prepared": not self.missing,
+            "packed": self.packed is not None,
             "hash": manifest.content_hash if manifest else None,
             "files": len(manifest.entries) if manifest else None,
             "bytes": manifest.total_bytes if manifest else None,
@@ -80,8 +86,9 @@ class Plan(msgspec.Struct, frozen=True):
     data: Data | None
     output_url: str
     log_url: str
-    upload: dict[str, int]
-    """``files`` and ``bytes`` that will be sent; ``already_there``: files that will not."""
+    upload: dict[str, Any]
+    """``files`` and ``bytes`` that will be sent; ``already_there``: files that will not; ``packed``: how many of the
+    files that will be sent go as how many shards, or None."""
     request: dict[str, Any] = {}
 
     @property
@@ -112,6 +119,8 @@ def make_plan(job: Job, options: Options, target: Target, home: Home, progress: 
     named = _refuse_secrets(job, options)
     data = _data(job, options, home, progress)
     snapshot = take(job, options.allow_secrets - named, data.path if data else None)
+    storage = target.storage()
+    data = _as_shards(data, job, snapshot, storage)
     run = new_run_id(job.spec.name)
     plan = Plan(
         run=run,
@@ -124,7 +133,7 @@ def make_plan(job: Job, options: Options, target: Target, home: Home, progress: 
         data=data,
         output_url=url("runs", run, "output"),
         log_url=url("runs", run, "log"),
-        upload=_upload(target.storage(), snapshot.manifest, data),
+        upload=_upload(storage, snapshot.manifest, data),
     )
     return msgspec.structs.replace(plan, request=target.request(plan))
 
@@ -207,15 +216,46 @@ def _folder(path: Path, home: Home, dataset: str | None, progress: Progress) -> 
     return Data(name, url("data", name, manifest.content_hash), dataset, path, manifest)
 
 
-def _upload(storage: Storage, code: Manifest, data: Data | None) -> dict[str, int]:
-    counts = {"files": 0, "bytes": 0, "already_there": 0}
-    trees = [(url("code", code.content_hash), code)]
+def _as_shards(data: Data | None, job: Job, snapshot: Snapshot, storage: Storage) -> Data | None:
+    """The data as it will lie in the bucket: as shards, at a prefix of its own, if it is worth it and the boot file can
+    unpack them. A tree that is there as plain files is not sent again. DataError for packed data, used in place, that
+    the boot file cannot read."""
+    if data is None or data.dataset:
+        return data
+    if data.manifest is None:
+        if _is_packed(storage, data.url) and not unpacks(job.spec.boot_file, snapshot):
+            raise DataError(
+                f"{data.url} is packed, and {job.spec.boot_file} does not unpack it",
+                f"python -m launcher storage sync {data.url} FOLDER, and submit with --data FOLDER",
+            )
+        return data
+    packed = counts(data.manifest) if job.spec.pack == "auto" else None
+    if not packed or not unpacks(job.spec.boot_file, snapshot) or is_committed(storage, data.url, data.manifest):
+        return data
+    place = url("data", data.name, f"{data.manifest.content_hash}-packed")
+    return msgspec.structs.replace(data, url=place, packed=packed)
+
+
+def _is_packed(storage: Storage, folder_url: str) -> bool:
+    """Whether a folder of our bucket holds shards; submits put them nowhere else."""
+    place = ObsUrl.parse(folder_url)
+    if place.bucket == BUCKET:
+        with contextlib.suppress(NotFound):
+            storage.stat(index_key(place.key))
+            return True
+    return False
+
+
+def _upload(storage: Storage, code: Manifest, data: Data | None) -> dict[str, Any]:
+    upload: dict[str, Any] = {"files": 0, "bytes": 0, "already_there": 0, "packed": None}
+    trees: list[tuple[str, Manifest, dict[str, int] | None]] = [(url("code", code.content_hash), code, None)]
     if data and data.manifest:
-        trees.append((data.url, data.manifest))
-    for tree_url, manifest in trees:
+        trees.append((data.url, data.manifest, data.packed))
+    for tree_url, manifest, packed in trees:
         if is_committed(storage, tree_url, manifest):
-            counts["already_there"] += len(manifest.entries)
+            upload["already_there"] += len(manifest.entries)
         else:
-            counts["files"] += len(manifest.entries)
-            counts["bytes"] += manifest.total_bytes
-    return counts
+            upload["files"] += len(manifest.entries)
+            upload["bytes"] += manifest.total_bytes
+            upload["packed"] = packed or upload["packed"]
+    return upload

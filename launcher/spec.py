@@ -82,6 +82,12 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Literal["new", "old"],
         msgspec.Meta(description="new: the platform fills and copies out folders; old: the script is given URLs."),
     ] = "new"
+    pack: Annotated[
+        Literal["auto", "never"],
+        msgspec.Meta(
+            description="auto: very many small data files go up as a few shards, if the boot file can unpack them."
+        ),
+    ] = "auto"
     time_limit: Annotated[str, msgspec.Meta(description="When to stop the run: 90s, 30m, 2h, 1d.")] = "24h"
 
     def __post_init__(self) -> None:

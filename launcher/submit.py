@@ -75,12 +75,12 @@ def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress, check:
     """Bring code and data into the bucket, each tree once; its manifest, written last, commits it."""
     storage = target.storage()
     code, data = plan.snapshot, plan.data
-    trees: list[tuple[str, Path, str, Any, dict[str, bytes]]] = [
-        ("code", code.project, plan.code_url, code.manifest, code.rewritten)
+    trees: list[tuple[str, Path, str, Any, dict[str, bytes], bool]] = [
+        ("code", code.project, plan.code_url, code.manifest, code.rewritten, False)
     ]
     if data and data.path and data.manifest:
-        trees.append((f"data {data.name!r}", data.path, data.url, data.manifest, {}))
-    for label, source, url, manifest, content in trees:
+        trees.append((f"data {data.name!r}", data.path, data.url, data.manifest, {}, data.packed is not None))
+    for label, source, url, manifest, content, pack in trees:
         if is_committed(storage, url, manifest):
             ledger.note(plan.run, f"{label} already there", url)
             continue
@@ -92,7 +92,7 @@ def stage(plan: Plan, target: Target, ledger: Ledger, progress: Progress, check:
                 check()
                 advance(count)
 
-            upload_tree(source, storage, key_of(url), manifest, content=content, progress=sent)
+            upload_tree(source, storage, key_of(url), manifest, content=content, progress=sent, pack=pack)
         ledger.note(plan.run, f"{label} uploaded", url)
 
 

@@ -31,7 +31,8 @@ from .manifest import Entry, Manifest
 from .urls import check_key
 
 MANY = 1000
-"""A tree with fewer small files is not packed."""
+"""A tree with fewer small files is not packed. Not to be raised: in a committed tree of fewer files no index is looked
+for, so those that were packed before would not be found any more."""
 SMALL = 128 << 10
 """Bytes up to which a file is small (an estimate, not measured yet)."""
 SHARD = 64 << 20

@@ -27,6 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments", help="override a parameter"
     )
     parser.add_argument("--data", metavar="WHAT", help="a known data set, a folder, or an obs:// URL")
+    parser.add_argument("--no-pack", action="store_true", help="send very many small data files one by one")
     parser.add_argument("--target", help="where to run (default: local)")
     parser.add_argument("--contract", choices=["new", "old"], help="folders (new) or URLs (old) for data and output")
     parser.add_argument("--nodes", type=int, metavar="N", help="how many workers")
@@ -100,7 +101,11 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         if value is not None and value != value.encode("utf-8", "replace").decode():
             raise UsageError(f"{value!r} has bytes that are no text", "write it in UTF-8")
     spec = override(job.spec, args.assignments)
-    changes: dict[str, Any] = {"contract": args.contract, "time_limit": args.time_limit}
+    changes: dict[str, Any] = {
+        "contract": args.contract,
+        "time_limit": args.time_limit,
+        "pack": "never" if args.no_pack else None,
+    }
     if args.nodes is not None:
         if not 1 <= args.nodes <= 64:
             raise UsageError(f"--nodes {args.nodes}: from 1 to 64", "--nodes 2")
@@ -209,6 +214,8 @@ def _show_plan(plan: Plan, out: Output) -> None:
         )
         missing = "; not on this machine yet, submit brings it" if data.missing else ""
         out.data(f"data     {data.name}: {known} -> {data.url}{missing}")
+        if data.packed:
+            out.data(f"         packed: {data.packed['files']:,} small files as {_shards(data.packed['shards'])}")
     out.data(f"output   {plan.output_url}")
     for parameter in plan.request["parameters"]:
         out.data(f"         --{parameter['name']}={parameter['value']}")
@@ -218,3 +225,7 @@ def _show_plan(plan: Plan, out: Output) -> None:
     for note in plan.snapshot.notes:
         out.data(f"note     {note}")
     out.say("dry run: nothing was sent or started")
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count} shards"

@@ -104,10 +104,13 @@ class Supervisor:
             self._seen.append({})
 
     def _bring(self, url: str, folder: Path) -> None:
-        """A tree of the bucket into a folder. One of ours that is damaged ceases to be committed: it is sent again."""
+        """A tree of the bucket into a folder, its objects as they lie there: the platform unpacks no shards.
+
+        One of ours that is damaged ceases to be committed: it is sent again.
+        """
         storage, prefix = locate(url, buckets=str(self.home.buckets))
         try:
-            download_tree(storage, prefix.rstrip("/"), folder, progress=self._heed)
+            download_tree(storage, prefix.rstrip("/"), folder, progress=self._heed, unpacked=False)
         except (Corrupt, NotFound):
             if not url.startswith(SENT_TREES):  # used in place: what lies there is somebody's own
                 raise

@@ -114,7 +114,7 @@ def test_code_and_data_are_sent_once(project, cli):
     assert first["upload"]["files"] == 3 and first["upload"]["already_there"] == 0
     assert cli("submit", "tiny", "--data", "data").code == 0
     second = cli("submit", "tiny", "--data", "data", "--dry-run", "--json").json
-    assert second["upload"] == {"files": 0, "bytes": 0, "already_there": 3}
+    assert second["upload"] == {"files": 0, "bytes": 0, "already_there": 3, "packed": None}
     code = next(path for path in (project.home / "buckets/local/launcher/code").iterdir() if path.is_dir())
     stamps = {path: path.stat().st_mtime_ns for path in code.rglob("*")}
     assert cli("submit", "tiny", "--data", "data").code == 0

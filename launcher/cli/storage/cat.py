@@ -13,7 +13,7 @@ EXAMPLE = "example: python -m launcher storage cat obs://local/logs/run.log --st
 
 
 def register(parser: argparse.ArgumentParser) -> None:
-    add_url(parser, "urls", nargs="+", metavar="URL", help="an object or a pattern")
+    add_url(parser, "urls", nargs="+", metavar="URL", help="an object, a file of a packed tree, or a pattern")
     parser.add_argument("--start", type=int, default=0, metavar="N", help="the first byte (default: 0)")
     parser.add_argument("--length", type=int, metavar="N", help="how many bytes (default: to the end)")
 
@@ -22,6 +22,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher.objects.errors import STORAGE, worded
     from launcher.objects.listing import objects
     from launcher.objects.names import nothing_at, parse_remote, url
+    from launcher.objects.packed import read_file
 
     if args.start < 0 or (args.length is not None and args.length < 0):
         raise UsageError("a range has no negative numbers", "--start 0 --length 4096")
@@ -43,8 +44,17 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
                         continue
                     while chunk := stream.read(1 << 20):
                         out.log(chunk)
-            if not found:
+            if found:
+                continue
+            data = None if place.pattern else read_file(stores[place.bucket], place.key)
+            if data is None:
                 raise nothing_at(place)
+            end = None if args.length is None else args.start + args.length
+            if out.json_mode:
+                content = _content(data[args.start : end])
+                rows.append({"url": url(place.bucket, place.key), "size": len(data), **content})
+            else:
+                out.log(data[args.start : end])
     if out.json_mode:
         out.json(rows)
     return ExitCode.OK
