@@ -40,7 +40,7 @@ def download_tree(
     damaged. Before anything is written: UnsafeKey for a name that could climb out, LinkRefused if a folder in
     `destination` that files would go into is a link. A link where a file should be is replaced, not written through.
     """
-    tree = _tree(storage, prefix, manifest)
+    tree = _tree(storage, prefix, manifest, unpacked)
     if not unpacked and tree.shards:
         tree = _as_it_lies(storage, prefix, tree)
     root = os.path.realpath(destination)
@@ -92,8 +92,8 @@ class _Tree(NamedTuple):
     shards: Tuple[Shard, ...]
 
 
-def _tree(storage: Storage, prefix: str, manifest: Optional[Manifest]) -> _Tree:
-    """The tree at the prefix. An index is only looked for where there can be one."""
+def _tree(storage: Storage, prefix: str, manifest: Optional[Manifest], unpacked: bool) -> _Tree:
+    """The tree at the prefix. An index is only looked for where there can be one, and where it would be used."""
     index: Optional[Index] = None
     if manifest is None and prefix:
         data = committed(storage, prefix)
@@ -109,7 +109,7 @@ def _tree(storage: Storage, prefix: str, manifest: Optional[Manifest]) -> _Tree:
         index = find_index(storage, prefix) if len(manifest.entries) >= MANY else None
         return _indexed(manifest.entries, index) if index else _Tree(list(manifest.entries), [], ())
     listed = _listing(storage, prefix)
-    if any(below(prefix, entry.path) == index_key(prefix) for entry in listed):
+    if unpacked and any(below(prefix, entry.path) == index_key(prefix) for entry in listed):
         index = find_index(storage, prefix)
         if index is not None:
             return _indexed(index.manifest.entries, index)

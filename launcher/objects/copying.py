@@ -157,9 +157,7 @@ def _aimed(found: Iterator[Found], to: Named, into: bool, source: Named, report:
     alone = not into
     for spot, path, size in found:
         try:
-            if alone and path.count("/") == 0:  # a single file becomes DST
-                path = ""
-            elif alone and not source.folder:  # a folder becomes DST: its own name goes
+            if alone and not source.folder:  # a file or a folder becomes DST: its own name goes
                 path = path.partition("/")[2]
             if path:
                 check_key(path)

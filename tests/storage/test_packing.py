@@ -363,3 +363,11 @@ def test_a_file_stands_where_a_folder_must_be(storage: Storage, tree: Path, plan
     with pytest.raises(Conflict):
         download_tree(storage, PREFIX, copy)
     assert (copy / "class-3").read_bytes() == b"mine"
+
+
+def test_an_index_that_is_somebodys_own_file_is_copied_as_it_is(storage: Storage, tmp_path: Path) -> None:
+    mine = {"set/.shards/index.json": b"{}", "set/a": b"a"}
+    for key, data in mine.items():
+        storage.write(key, data)
+    download_tree(storage, "set", tmp_path / "copy", unpacked=False)
+    assert {f"set/{path}": data for path, data in contents(tmp_path / "copy").items()} == mine

@@ -28,6 +28,7 @@ DATA = {"a.txt": "a", "sub/ü b.txt": "b"}
         (("-r", "data", "obs://one/new"), {"new/a.txt", "new/sub/ü b.txt"}),
         (("-r", "data", "obs://one/new/"), {"new/data/a.txt", "new/data/sub/ü b.txt"}),
         (("-r", "data/", "obs://one/new/"), {"new/a.txt", "new/sub/ü b.txt"}),
+        (("-r", "data/", "obs://one/new"), {"new/a.txt", "new/sub/ü b.txt"}),
         (("data/*.txt", "obs://one/new/"), {"new/a.txt"}),
     ],
 )
@@ -47,6 +48,7 @@ def test_up(words, keys, buckets, write, storage):
         (("-r", "obs://one/x", "out"), {"out/a.txt", "out/sub/ü b.txt"}),
         (("-r", "obs://one/x", "out/"), {"out/x/a.txt", "out/x/sub/ü b.txt"}),
         (("-r", "obs://one/x/", "out/"), {"out/a.txt", "out/sub/ü b.txt"}),
+        (("-r", "obs://one/x/", "out"), {"out/a.txt", "out/sub/ü b.txt"}),
         (("-r", "obs://one", "out/"), {"out/x/a.txt", "out/x/sub/ü b.txt"}),
         (("obs://one/x/**/*.txt", "out/"), {"out/a.txt", "out/sub/ü b.txt"}),
     ],
