@@ -1,7 +1,8 @@
-"""``python -m bench [NAME …]``: every measurement, as ratios side by side in one run; see bench/README.md."""
+"""``python -m bench [NAME …] [FLAG …]``: every measurement, as ratios side by side in one run; see bench/README.md."""
 
 from __future__ import annotations
 
+import itertools
 import runpy
 import sys
 
@@ -18,4 +19,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(list(itertools.takewhile(lambda word: not word.startswith("-"), sys.argv[1:])))  # flags are the bench's own

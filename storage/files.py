@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
+import itertools
 import os
 import re
 import stat
 import time
-from typing import BinaryIO, Callable, Iterator, Optional, Sequence, Tuple, cast
+from typing import BinaryIO, Callable, Iterator, Optional, Sequence, Tuple, Union, cast
 
 from .base import AnyPath, Progress
 from .errors import Corrupt, LinkRefused, SourceChanged, translated
@@ -26,11 +28,17 @@ CHUNK = 1 << 20
 RESERVED = ".launcher~"
 LEFTOVER_SECONDS = 3600.0
 
+SMALL = 1 << 16
+"""Bytes up to which a file may be read or written in one go by every thread that there is."""
+
 _TEMPORARY = re.compile(re.escape(RESERVED) + r"[0-9a-f]{16}\.part")
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a fifo must not block open
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 _PRUNE_RETRIES = 1000
+_QUIET = 2047
+_HOT = 1 << 18
+"""Bytes that are still in the processor's cache when they are hashed after they were written."""
 
 
 class SourceFile:
@@ -47,7 +55,7 @@ class SourceFile:
         self._digest = hashlib.sha256()
         self._done = 0
         with translated(f"cannot read {self.name}"):
-            self._file = open_regular(self.name)
+            self._file = cast(io.RawIOBase, open_regular(self.name))
             self.status = os.fstat(self._file.fileno())
         self.size = self.status.st_size
 
@@ -62,15 +70,39 @@ class SourceFile:
 
     def read(self, size: int = CHUNK) -> bytes:
         left = self.size - self._done
+        if not left or not size:
+            return b""
         with translated(f"cannot read {self.name}"):
             data = self._file.read(left if size < 0 else min(size, left))
-        if not data and size and left:
+        self._count(len(data), data)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill some of the buffer; 0 at the end."""
+        wanted = buffer[: min(self.size - self._done, CHUNK)]
+        if not len(wanted):
+            return 0
+        with translated(f"cannot read {self.name}"):
+            count = self._file.readinto(wanted)
+        self._count(count, wanted[:count])
+        return count
+
+    def fill(self, buffer: memoryview) -> int:
+        """Fill the buffer as far as there are bytes; how many there were."""
+        done = 0
+        while True:
+            count = self.readinto(buffer[done:])
+            if not count:
+                return done
+            done += count
+
+    def _count(self, count: int, data: Union[bytes, memoryview]) -> None:
+        if not count:
             raise self._changed("shrank")
-        self._done += len(data)
+        self._done += count
         self._digest.update(data)
         if self._progress is not None:
-            self._progress(len(data))
-        return data
+            self._progress(count)
 
     def finish(self, sha256: str = "") -> str:
         """The sha256 of all that was read; SourceChanged if the file is not what it was, or not what `sha256` says."""
@@ -103,6 +135,39 @@ def special_file(path: str) -> LinkRefused:
     return LinkRefused(f"{path} is not a file (a pipe, a socket or a device)", "remove it or leave it out")
 
 
+def glance(path: str, most: int = SMALL) -> Optional[Tuple[os.stat_result, bytes]]:
+    """The quick way to read a small file: its status and content; None if it is no regular file, larger than `most`,
+    changed meanwhile or cannot be read, all of which `SourceFile` has errors for."""
+    try:
+        descriptor = os.open(path, _READ_FLAGS)
+    except OSError:
+        return None
+    try:
+        before = os.fstat(descriptor)
+        size = before.st_size
+        if size > most or not stat.S_ISREG(before.st_mode):
+            return None
+        data = os.read(descriptor, size + 1)
+        after = os.fstat(descriptor)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    same = len(data) == after.st_size == size and before.st_mtime_ns == after.st_mtime_ns
+    return (after, data) if same else None
+
+
+def sha256_of(data: bytes) -> str:
+    """In pieces, for small data: from 2,048 bytes on hashlib lets go of the interpreter's lock, and among many threads
+    it takes longer to get it back than to hash."""
+    if len(data) > 8 * _QUIET:
+        return hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256(data[:_QUIET])
+    for start in range(_QUIET, len(data), _QUIET):
+        digest.update(data[start : start + _QUIET])
+    return digest.hexdigest()
+
+
 def hash_file(path: AnyPath, progress: Progress = None) -> str:
     """The sha256 of a local file that stays the same meanwhile, else SourceChanged."""
     with SourceFile(path, progress) as source:
@@ -123,13 +188,19 @@ def receive(
     called when all has been read, raises nothing. Its sha256."""
     digest = hashlib.sha256()
     done = 0
+    buffer = memoryview(bytearray(min(_HOT, size + 1)))
+    readinto: Callable[[memoryview], int] = getattr(stream, "readinto", None) or _by_read(stream)
     with replacing(path) as target:
-        for chunk in iter(lambda: stream.read(CHUNK), b""):
+        while True:
+            count = readinto(buffer)
+            if not count:
+                break
+            chunk = buffer[:count]
             target.write(chunk)
             digest.update(chunk)
-            done += len(chunk)
+            done += count
             if progress is not None:
-                progress(len(chunk))
+                progress(count)
         found = digest.hexdigest()
         if done != size:
             raise Corrupt(f"{path}: {done} bytes arrived of {size}", "try again")
@@ -142,6 +213,17 @@ def receive(
     return found
 
 
+def _by_read(stream: BinaryIO) -> Callable[[memoryview], int]:
+    """What `readinto` would be, for streams that have none."""
+
+    def readinto(buffer: memoryview) -> int:
+        data = stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    return readinto
+
+
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[BinaryIO]:
     """A stream to a temporary file that becomes `path`, fsynced, when the block ends well; otherwise nothing has
@@ -150,9 +232,9 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     Folders are made as needed, also against someone who removes empty ones at the same time. A link at `path` is
     replaced, not followed. Raises OSError as it comes.
     """
-    temporary, stream = _create_beside(path)
+    temporary, descriptor = _create_beside(path)
     try:
-        with stream:
+        with open(descriptor, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -162,6 +244,27 @@ def replacing(path: str) -> Iterator[BinaryIO]:
             os.unlink(temporary)
         raise
     _sync_folder(os.path.dirname(path))
+
+
+def write_small(path: str, data: bytes, durable: bool = True) -> None:
+    """Make or replace a small file as `replacing` does; without `durable` it is only fsynced if it replaces one."""
+    temporary, descriptor = _create_beside(path)
+    try:
+        try:
+            written = os.write(descriptor, data)
+            while written < len(data):
+                written += os.write(descriptor, data[written:])
+            if durable or os.path.lexists(path):
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        _sync_folder(os.path.dirname(path))
 
 
 @contextlib.contextmanager
@@ -232,20 +335,32 @@ def refuse_linked_folders(root: str, names: Sequence[str]) -> None:
             )
 
 
-def _create_beside(path: str) -> Tuple[str, BinaryIO]:
+def temporary_beside(path: str) -> str:
+    """A name for a file that will become `path`. No process here has another one of that name at this time."""
+    number = (os.getpid() & 0xFFFFFF) << 40 | next(_numbers) & 0xFFFFFFFFFF
+    return os.path.join(os.path.dirname(path), f"{RESERVED}{number:016x}.part")
+
+
+_numbers = itertools.count(int.from_bytes(os.urandom(5), "big"))
+
+
+def _create_beside(path: str) -> Tuple[str, int]:
+    """A new temporary file's name, and its descriptor. The folder is made when it is found missing."""
     folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f"{RESERVED}{os.urandom(8).hex()}.part")
     for _ in range(_PRUNE_RETRIES):
+        temporary = temporary_beside(path)
         try:
-            os.makedirs(folder, exist_ok=True)
-            descriptor = os.open(temporary, _CREATE_FLAGS, 0o666)
-        except FileNotFoundError:  # someone pruned the empty folder in between
-            continue
+            return temporary, os.open(temporary, _CREATE_FLAGS, 0o666)
+        except FileNotFoundError:  # or someone has pruned the empty folder
+            try:
+                os.makedirs(folder, exist_ok=True)
+            except FileNotFoundError:
+                continue
+            except FileExistsError:
+                if os.path.lexists(folder) and not os.path.isdir(folder):
+                    raise
         except FileExistsError:
-            if os.path.lexists(folder) and not os.path.isdir(folder):
-                raise
             continue
-        return temporary, open(descriptor, "wb")
     raise FileNotFoundError(f"{folder} keeps being removed")
 
 

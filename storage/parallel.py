@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, TypeVar
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar
 
 from .base import Progress
 
@@ -19,6 +19,8 @@ STEP = 4
 """How many times as many threads there may be at once."""
 BULK = 250e6
 """Bytes per second of CPU from which the work is hashing and copying, which needs no interpreter lock."""
+BULK_FILE = 256 << 10
+"""Bytes from which a file is so much hashing and copying."""
 HELPED = 1.2
 """How many times the rate must have grown for more threads to have helped."""
 TELLING = 10
@@ -39,7 +41,7 @@ class Pace:
         busy                   no more
 
     When more threads have brought no more items (less than HELPED times the rate; a machine that others keep busy
-    looks idle from here), the next REST_LOOKS looks add none. The count never falls: idle threads cost nothing.
+    looks idle from here), there are as many again as before, and the next REST_LOOKS looks add none.
 
     `first` is how many there are at the start. `clock` and `cpu` give seconds: wall time, and this process' CPU time.
     """
@@ -59,6 +61,7 @@ class Pace:
         self._cores = cores or os.cpu_count() or 1
         self._last = _Reading(clock(), cpu(), 0, 0)
         self._rate_before = 0.0
+        self._workers_before = 0
         self._settling = False
         self._resting = 0
 
@@ -68,7 +71,7 @@ class Pace:
         now = _Reading(self._clock(), self._cpu(), items, count)
         last = self._last
         wall, used = now.wall - last.wall, now.cpu - last.cpu
-        if wall < LOOK_SECONDS or workers >= self.limit:
+        if wall < LOOK_SECONDS or (workers >= self.limit and not self._rate_before):
             return workers
         self._last = now
         if self._settling:  # the new threads' first requests are still under way
@@ -80,14 +83,16 @@ class Pace:
             return workers
         if self._rate_before and items - last.items >= TELLING and rate < HELPED * self._rate_before:
             self._rate_before, self._resting = 0.0, REST_LOOKS
-            return workers
+            return self._workers_before
         wanted = self._wanted(workers, used / wall, (count - last.bytes) / max(used, 1e-9))
         self._rate_before, self._settling = (rate, True) if wanted > workers else (0.0, False)
+        self._workers_before = workers
         return wanted
 
     def _wanted(self, workers: int, busy: float, bytes_per_cpu: float) -> int:
         if busy < IDLE:
-            return min(self.limit, max(workers + 1, int(workers * min(STEP, IDLE / max(busy, 1e-9)))))
+            wanted = min(self.limit, max(workers + 1, int(workers * min(STEP, IDLE / max(busy, 1e-9)))))
+            return wanted if wanted >= HELPED * workers else workers
         if bytes_per_cpu > BULK and busy < 0.8 * self._cores and workers < 2 * self._cores:
             return min(self.limit, workers + 1)
         return workers
@@ -98,6 +103,30 @@ class _Reading(NamedTuple):
     cpu: float
     items: int
     bytes: int
+
+
+def in_background(action: Callable[[], T]) -> Callable[[], T]:
+    """Begin to do something now, in a thread that keeps no process alive; a function that gives what came of it, and
+    raises what it raised, as often as it is asked."""
+    found: List[T] = []
+    errors: List[BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(action())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def result() -> T:
+        thread.join()
+        if errors:
+            raise errors[0]
+        return found[0]
+
+    return result
 
 
 class Cancelled(Exception):
@@ -121,6 +150,8 @@ class Crew:
         self._error: Optional[BaseException] = None
         self._threads: List[threading.Thread] = []
         self._ended = 0
+        self._leaving = 0
+        """Threads that are to take no more items, as there are too many."""
         self._taken = 0
         self._bytes = 0
         self._is_done = False
@@ -135,6 +166,12 @@ class Crew:
                 if self._stopping.is_set():
                     raise Cancelled
                 self._progress(count)
+
+    def pace_for(self, sizes: Sequence[int]) -> Pace:
+        """How to begin with files of these sizes (bytes; the first ones will do): bulk work has use for all cores at
+        once, small files for more threads only if the store makes them wait, which shows soon."""
+        is_bulk = bool(sizes) and sum(sizes) > BULK_FILE * len(sizes)
+        return Pace(self._limit, first=2 * (os.cpu_count() or 1) if is_bulk else 1)
 
     def run(self, action: Callable[[T], None], items: Iterable[T], pace: Optional[Pace] = None) -> None:
         """Call `action` for each item. Items are taken one by one, so an iterator of any length costs no memory.
@@ -155,7 +192,7 @@ class Crew:
             raise self._error
 
     def _supervise(self, action: Callable[[T], None], source: Iterator[T], pace: Pace) -> None:
-        self._threads, self._ended = [], 0
+        self._threads, self._ended, self._leaving = [], 0, 0
         started = 0
         wanted = pace.first
         while True:
@@ -165,18 +202,23 @@ class Crew:
                 try:
                     thread.start()
                 except RuntimeError:
+                    self._threads.pop()
                     if not started:
                         raise
                     pace.limit = wanted = started  # the system allows no more of them
                     break
                 started += 1
-            may_grow = started < pace.limit and not self._is_done
+            is_looking = not self._is_done and pace.limit > 1
             with self._changed:
-                if self._ended >= started:
+                if self._ended >= len(self._threads):
                     return
-                self._changed.wait(LOOK_SECONDS if may_grow else None)
-            if may_grow:
+                self._changed.wait(LOOK_SECONDS if is_looking else None)
+            if is_looking:
                 wanted = pace.look(started, self._taken, self._bytes)
+                with self._taking:  # those that have not left yet stay first, when more are wanted again
+                    change = max(started - wanted, -self._leaving)
+                    self._leaving += change
+                    started -= change
 
     def _wait(self) -> None:
         for thread in self._threads:
@@ -188,6 +230,9 @@ class Crew:
             while not self._stopping.is_set():
                 with self._taking:
                     if self._is_done or self._stopping.is_set():
+                        return
+                    if self._leaving:
+                        self._leaving -= 1
                         return
                     try:
                         item = next(source)

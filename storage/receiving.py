@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import os
 import stat
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple, Union
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from .base import AnyPath, Progress, Storage
 from .errors import NotFound, translated
@@ -17,6 +17,9 @@ from .parallel import Crew
 from .shards import Piece, pieces, unpack
 from .tally import Tally, TransferResult, below
 from .urls import check_key
+
+_LOOKED_AT = 32
+"""Files by whose sizes it is decided how to begin."""
 
 
 def download_tree(
@@ -44,11 +47,13 @@ def download_tree(
     if not unpacked and tree.shards:
         tree = _as_it_lies(storage, prefix, tree)
     root = os.path.realpath(destination)
-    _prepare(root, itertools.chain(tree.alone, tree.packed))
+    there = _prepare(root, itertools.chain(tree.alone, tree.packed))
     crew = Crew(workers or storage.workers, progress)
     tally = Tally()
 
-    def is_there(path: str, size: int, sha256: str, key: str) -> bool:
+    def is_there(name: str, path: str, size: int, sha256: str, key: str) -> bool:
+        if name.rpartition("/")[0] not in there:
+            return False
         if not _has_size(path, size) or hash_file(path) != (sha256 or _sha256(storage, key)):
             return False
         crew.advance(size)
@@ -57,7 +62,7 @@ def download_tree(
 
     def fetch_file(entry: Entry) -> None:
         key, path = below(prefix, entry.path), os.path.join(root, *entry.path.split("/"))
-        if not is_there(path, entry.size, entry.sha256, key):
+        if not is_there(entry.path, path, entry.size, entry.sha256, key):
             storage.download(key, path, entry.sha256, crew.advance)
             tally.sent(entry.size)
 
@@ -70,7 +75,7 @@ def download_tree(
         missing = [
             place
             for place in piece.places
-            if not is_there(os.path.join(root, *place.path.split("/")), place.size, place.sha256, key)
+            if not is_there(place.path, os.path.join(root, *place.path.split("/")), place.size, place.sha256, key)
         ]
         for part in pieces(missing):
             unpack(storage, key, part, root, done)
@@ -79,7 +84,9 @@ def download_tree(
         fetch_piece(item) if isinstance(item, Piece) else fetch_file(item)
 
     items: Iterator[Union[Entry, Piece]] = itertools.chain(pieces(tree.packed), tree.alone)
-    crew.run(fetch, items)
+    crew.run(fetch, items, crew.pace_for([entry.size for entry in tree.alone[:_LOOKED_AT]]))
+    if tree.packed and hasattr(os, "sync"):
+        os.sync()  # files from shards are not fsynced one by one
     return tally.result()
 
 
@@ -152,13 +159,19 @@ def _listing(storage: Storage, prefix: str) -> List[Entry]:
     return entries
 
 
-def _prepare(root: str, files: Iterable[Union[Entry, Place]]) -> None:
+def _prepare(root: str, files: Iterable[Union[Entry, Place]]) -> Set[str]:
+    """Make `root`, and look at the folders that the files go into; those that are there already."""
+    there: Set[str] = set()
     for folder in {file.path.rpartition("/")[0] for file in files}:
         names = folder.split("/") if folder else []
         refuse_linked_folders(root, names)
-        sweep(os.path.join(root, *names))
+        place = os.path.join(root, *names)
+        if os.path.lexists(place):
+            there.add(folder)
+            sweep(place)
     with translated(f"cannot make {root}"):
         os.makedirs(root, exist_ok=True)
+    return there
 
 
 def _has_size(path: str, size: int) -> bool:

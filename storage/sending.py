@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 import time
-from typing import Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .base import AnyPath, Progress, Storage
 from .errors import NotFound, SourceChanged, StorageError
@@ -14,11 +15,13 @@ from .files import hash_file
 from .hashcache import HashCache
 from .manifest import Entry, Manifest, committed, is_committed, manifest_key, scan
 from .packing import ALONE, MANY, Index, Place, Shard, index_key, lay_out, shard_key
-from .parallel import Crew, Pace
+from .parallel import Crew, Pace, in_background
 from .shards import Member, built
 from .tally import Tally, TransferResult, below
 from .tree import walk
 
+_LOOKED_AT = 32
+"""Files by whose sizes it is decided how to begin."""
 SHARDS_AT_ONCE = 2
 """One is built while another one is sent; each takes up to 128 MiB of the temporary folder, but no memory."""
 
@@ -90,7 +93,6 @@ def send_tree(
         for found in walk(source, follow_outside)
     )
     sender = _Sender(storage, prefix, Crew(workers or storage.workers, progress), cache)
-    sender.begin()
     try:
         places = sender.send(list(members) if pack else members, pack)
     finally:
@@ -115,6 +117,8 @@ class _Sender:
         """What an older manifest at the prefix vouches for: path -> sha256 of an object of its own."""
         self._places: List[Place] = []
         self._shards: List[Shard] = []
+        self._shards_there: Callable[[], Dict[str, int]] = dict
+        """What lay there before."""
 
     def begin(self) -> None:
         """Take an older manifest away; there is no tree at the prefix from now on."""
@@ -139,8 +143,12 @@ class _Sender:
             members = list(members)
             groups, members = _groups(members)
         if groups:
+            self._shards_there = in_background(self._list_shards)
             self._send_shards(groups)
-        self._crew.run(self._send_file, self._with_sizes(members))
+        source = iter(members)
+        first = list(itertools.islice(source, _LOOKED_AT))
+        pace = self._crew.pace_for([member.size for member in first])
+        self._crew.run(self._send_file, self._with_sizes(itertools.chain(first, source)), pace)
         if groups:
             index = Index.of(self._shards, self._places)
             self._storage.write(index_key(self._prefix), index.to_json())
@@ -189,13 +197,13 @@ class _Sender:
         self._places.append(Place(member.path, size, sha256, ALONE, 0))
 
     def _send_shards(self, groups: Sequence[Sequence[Member]]) -> None:
-        there = {info.key: info.size for info in self._storage.list(shard_key(self._prefix, ""))}
+        there = self._shards_there
 
         def send(item: Tuple[int, Sequence[Member]]) -> None:
             number, members = item
             with built(number, members, self._remember) as (location, shard, places):
                 key, payload = shard_key(self._prefix, shard.name), sum(place.size for place in places)
-                if there.get(key) == shard.size and _sha256(self._storage, key) == shard.sha256:
+                if there().get(key) == shard.size and _sha256(self._storage, key) == shard.sha256:
                     self._crew.advance(payload)
                     self.tally.there(payload, len(members))
                 else:
@@ -211,9 +219,13 @@ class _Sender:
         if self._cache is not None:
             self._cache.put(member.location, status, sha256, started)
 
+    def _list_shards(self) -> Dict[str, int]:
+        """Key -> size of the shards, and whatever else lies beside them."""
+        return {info.key: info.size for info in self._storage.list(shard_key(self._prefix, ""))}
+
     def _remove_shards(self, keep: Iterable[str]) -> None:
         kept = {shard_key(self._prefix, name) for name in keep}.union([index_key(self._prefix)])
-        keys = [info.key for info in self._storage.list(shard_key(self._prefix, "")) if info.key not in kept]
+        keys = [key for key in self._shards_there() if key not in kept]
         if keys:
             self._storage.delete(keys)
 

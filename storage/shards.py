@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
-import tempfile
 import time
 from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .base import Storage
 from .errors import Corrupt, translated
-from .files import CHUNK, RESERVED, SourceFile, sweep
+from .files import CHUNK, SourceFile, glance, sha256_of, sweep, temporary_beside, write_small
 from .packing import BLOCK, TAIL, Place, Shard, header, verify
 
 PIECE = 16 << 20
@@ -20,7 +18,6 @@ PIECE = 16 << 20
 GAP = 1 << 20
 """Bytes that are rather fetched in vain than with a request of their own before and after them."""
 
-_OPEN = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
 
@@ -59,9 +56,11 @@ def built(
     the block ends, or by a later call if this process is killed. SourceChanged if a file is not what its member says
     or changes meanwhile, NotFound if it has gone.
     """
+    import tempfile  # not free to import, and not needed by those who read shards
+
     folder = tempfile.gettempdir()
     sweep(folder)
-    name = os.path.join(folder, f"{RESERVED}{os.urandom(8).hex()}.part")
+    name = temporary_beside(os.path.join(folder, "shard"))
     try:
         with translated(f"cannot write {name}"):
             descriptor = os.open(name, _CREATE, 0o600)
@@ -93,16 +92,16 @@ def unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[
     """Write the files of a piece below the folder `root`, while they stream in from the shard at `key`.
 
     Each file is verified, written under a temporary name and renamed; `done` gets its size. A file that takes the
-    place of an older one is fsynced first. One that is new is not: what a power cut does to it the next download finds
-    and mends, as it verifies what is there. Corrupt, and none of the bad bytes visible, if the shard is damaged.
-    Memory: 1 MiB and one file.
+    place of an older one is fsynced first. One that is new is not: `download_tree` has all of them written at its end,
+    and what a power cut does to them before, the next download finds and mends. Corrupt, and none of the bad bytes
+    visible, if the shard is damaged. Memory: 1 MiB and one file.
     """
     start = piece.places[0].offset
     length = piece.places[-1].offset + piece.places[-1].size - start
     if not length:  # empty files only
         for place in piece.places:
             verify(b"", place, key)
-            _place(os.path.join(root, *place.path.split("/")), b"")
+            _put(os.path.join(root, *place.path.split("/")), b"")
             done(0)
         return
     folders: Dict[str, str] = {}
@@ -114,9 +113,7 @@ def unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[
             above, _, name = place.path.rpartition("/")
             if above not in folders:
                 folders[above] = os.path.join(root, *above.split("/")) if above else root
-                with translated(f"cannot make {folders[above]}"):
-                    os.makedirs(folders[above], exist_ok=True)
-            _place(os.path.join(folders[above], name), data)
+            _put(os.path.join(folders[above], name), data)
             done(place.size)
         if blocks.take(start + length, 1):
             raise Corrupt(f"the shard {key} gave more than was asked for", "try again")
@@ -186,11 +183,13 @@ def _content(member: Member, read: Optional[Read]) -> Tuple[bytes, str]:
     """What a member holds, and its sha256. The quick way for a small file that stays as it is; whatever looks odd is
     left to SourceFile, which knows all the errors."""
     if member.data is not None:
-        return member.data, hashlib.sha256(member.data).hexdigest()
+        return member.data, sha256_of(member.data)
     started = time.time_ns()
-    status, data = _glance(member.location, member.size)
-    sha256 = hashlib.sha256(data).hexdigest() if status is not None else ""
-    if status is None or (member.sha256 and sha256 != member.sha256):
+    found = glance(member.location, member.size)
+    sha256 = sha256_of(found[1]) if found is not None else ""
+    if found is not None and len(found[1]) == member.size and member.sha256 in ("", sha256):
+        status, data = found
+    else:
         with SourceFile(member.location) as source:
             data, status = b"".join(source), source.status
             sha256 = source.finish(member.sha256)
@@ -201,42 +200,6 @@ def _content(member: Member, read: Optional[Read]) -> Tuple[bytes, str]:
     return data, sha256
 
 
-def _glance(location: str, size: int) -> Tuple[Optional[os.stat_result], bytes]:
-    """A regular file's status and content, if it has that size and did not change; else None."""
-    try:
-        descriptor = os.open(location, _OPEN)
-    except OSError:
-        return None, b""
-    try:
-        before = os.fstat(descriptor)
-        if before.st_size != size or not stat.S_ISREG(before.st_mode):
-            return None, b""
-        data = os.read(descriptor, size + 1)
-        after = os.fstat(descriptor)
-    except OSError:
-        return None, b""
-    finally:
-        os.close(descriptor)
-    same = len(data) == after.st_size == size and before.st_mtime_ns == after.st_mtime_ns
-    return (after, data) if same else (None, b"")
-
-
-def _place(path: str, data: bytes) -> None:
-    """Make or replace a small file, whole; a link there is replaced."""
-    temporary = os.path.join(os.path.dirname(path), f"{RESERVED}{os.urandom(8).hex()}.part")
+def _put(path: str, data: bytes) -> None:
     with translated(f"cannot write {path}"):
-        descriptor = os.open(temporary, _CREATE, 0o666)
-        try:
-            try:
-                written = os.write(descriptor, data)
-                while written < len(data):
-                    written += os.write(descriptor, data[written:])
-                if os.path.lexists(path):
-                    os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
+        write_small(path, data, durable=False)

@@ -17,6 +17,8 @@ MAX_KEY_BYTES = 1024
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")  # two letters or more: `C://x` is a Windows path
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _ADDRESS = re.compile(r"[0-9]+(\.[0-9]+){3}")
+_PLAIN = re.compile("[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*").fullmatch
+"""Most keys, of which nothing needs a closer look."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 _DRIVE = re.compile(r".:")  # Windows takes any one character for a drive
 
@@ -110,6 +112,8 @@ def check_key(key: str) -> str:
     either end or two in a row; a segment made of dots and spaces only (`.`, `..`, and what Windows shortens to them)
     or starting with a drive (`C:`).
     """
+    if len(key) <= MAX_KEY_BYTES and _PLAIN(key):
+        return key
     if not key:
         raise UnsafeKey("an object name is empty", "give it a name")
     _check_characters(key)

@@ -31,7 +31,7 @@ class Task:
 
 
 def command(client: str, task: Task, sink: Sink, peers: Path, scratch: Path) -> list[str]:
-    """``ours``, ``ours, packed``, ``s5cmd``, ``rclone``, ``minio-py``, ``boto3`` or ``boto3 CRT``."""
+    """``ours``, ``ours packed``, ``s5cmd``, ``rclone``, ``minio-py``, ``boto3`` or ``boto3 CRT``."""
     url, certificate = sink.url(task.port), str(sink.certificate)
     local = task.target if task.way == "down" else task.source
     if client.startswith("ours"):
@@ -54,7 +54,9 @@ def command(client: str, task: Task, sink: Sink, peers: Path, scratch: Path) -> 
         return [program(peers, "rclone"), "--config", "", "--ca-cert", certificate, verb, *pair]
     name = {"minio-py": "minio", "boto3": "boto3", "boto3 CRT": "boto3-crt"}[client]
     if name in ("minio", "boto3-crt") and task.way == "up" and task.port == "plain":
-        url = sink.url("fine").replace("127.0.0.1", "localhost")  # CRT looks every host up, addresses too
+        url = sink.url("fine")
+    elif name == "boto3-crt" and task.port == "plain":
+        url = sink.url("tagged")
     script = [str(peers / "bin" / "python"), str(Path(__file__).with_name("theirs.py"))]
     return [*script, name, task.way, url, str(task.source), task.prefix, str(task.target), certificate]
 

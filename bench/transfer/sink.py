@@ -1,8 +1,9 @@
 """nginx as a store that is fast enough for every client: it answers what S3 clients need and forgets the rest.
 
 Real servers are slower than every good client on two cores, so the sink is WebDAV on a tmpfs with canned answers for
-multi-part uploads, and listings that lie ready as files. No signature is checked. Four ports: plain, TLS, plain with
-20 ms before every answer, and plain with 200 in place of WebDAV's 201 for clients that insist on it (minio-py, CRT).
+multi-part uploads, and listings that lie ready as files. No signature is checked. Five ports: plain, TLS, plain with
+20 ms before every answer, plain with 200 in place of WebDAV's 201 for clients that insist on it (minio-py, CRT), and
+plain with ETags on what is downloaded (CRT).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 
 LATENCY = 0.02
 """Seconds before every answer of the slow port."""
+PORTS = ("plain", "tls", "slow", "fine", "inner", "tagged")
 ECHO = "ngx_http_echo_module.so"
 MODULES = ("/usr/lib/nginx/modules", "/usr/lib64/nginx/modules", "/usr/share/nginx/modules")
 
@@ -49,13 +51,16 @@ STORE = f"""
     }}
     location / {{
       dav_methods PUT DELETE; create_full_put_path on; dav_access user:rw;
-      add_header ETag $etag_of_put always;
+      @ETAG@
       add_header x-amz-meta-mtime $mtime_of_head;
       {MULTIPART}
       if ($what ~ "^PUT.*partNumber=([0-9]+)") {{ set $part $1; add_header ETag $etag_of_put always;
         rewrite "^(.*)$" $1.part$part break; }}
     }}
 """
+UNTAGGED = STORE.replace("@ETAG@", "add_header ETag $etag_of_put always;")
+"""No ETag on what is downloaded: an empty one takes nginx's own away."""
+TAGGED = STORE.replace("@ETAG@", "etag on;")
 CONFIGURATION = f"""
 load_module @ECHO@;
 daemon off; worker_processes 2; pid @ROOT@/nginx.pid; error_log @ROOT@/error.log crit; @USER@
@@ -70,12 +75,13 @@ http {{
   map $request_method $mtime_of_head {{ default ""; HEAD "@MTIME@"; }}
   map $args $list_level {{ default ""; "~delimiter=(%2F|/)" "-level"; }}
   map $args $list_token {{ default ""; "~(continuation-token|marker)=(?<token>[^&]+)" "-$token"; }}
-  server {{ listen 127.0.0.1:@PLAIN@ backlog=4096; {STORE} }}
+  server {{ listen 127.0.0.1:@PLAIN@ backlog=4096; {UNTAGGED} }}
+  server {{ listen 127.0.0.1:@TAGGED@ backlog=4096; {TAGGED} }}
   server {{ listen 127.0.0.1:@TLS@ ssl backlog=4096;
     ssl_certificate @ROOT@/cert.pem; ssl_certificate_key @ROOT@/key.pem;
-    ssl_protocols TLSv1.2 TLSv1.3; {STORE} }}
+    ssl_protocols TLSv1.2 TLSv1.3; {UNTAGGED} }}
   server {{ listen 127.0.0.1:@SLOW@ backlog=4096; auth_request /.delay;
-    location = /.delay {{ internal; echo_sleep {LATENCY}; echo ok; }} {STORE} }}
+    location = /.delay {{ internal; echo_sleep {LATENCY}; echo ok; }} {UNTAGGED} }}
   upstream fine {{ server 127.0.0.1:@INNER@; keepalive 32; }}
   server {{ listen 127.0.0.1:@FINE@ backlog=4096;
     location / {{ client_body_in_file_only clean; proxy_pass_request_body off; proxy_set_header Content-Length "";
@@ -92,7 +98,7 @@ class Sink:
 
     root: Path
     ports: dict[str, int]
-    """``plain``, ``tls``, ``slow``, ``fine``."""
+    """``plain``, ``tls``, ``slow``, ``fine``, ``tagged``."""
 
     @property
     def data(self) -> Path:
@@ -119,7 +125,7 @@ def sink(root: Path, mtime: int) -> Iterator[Sink]:
         raise SystemExit(
             "this bench needs nginx and its echo module: apt-get install nginx-light libnginx-mod-http-echo"
         )
-    ports = dict(zip(("plain", "tls", "slow", "fine", "inner"), _free_ports(5), strict=True))
+    ports = dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))
     running = Sink(root, ports)
     running.lists.mkdir(parents=True)
     certificate = ["openssl", "req", "-x509", "-nodes", "-days", "2"]

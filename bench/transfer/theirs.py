@@ -45,6 +45,22 @@ def with_minio(way: str, endpoint: str, pairs: list[Any], certificate: str) -> N
 
 
 def with_boto3(way: str, endpoint: str, pairs: list[Any], certificate: str, transfer: str) -> None:
+    if transfer == "crt":
+        manager: Any = crt_manager(endpoint)
+    else:
+        manager = classic_manager(endpoint, certificate)
+    with manager:
+        moves = []
+        for path, key in pairs:
+            if way == "up":
+                moves.append(manager.upload(path, BUCKET, key))
+            else:
+                moves.append(manager.download(BUCKET, key, path))
+        for move in moves:
+            move.result()
+
+
+def classic_manager(endpoint: str, certificate: str) -> Any:
     import boto3
     from boto3.s3.transfer import TransferConfig, create_transfer_manager
     from botocore.config import Config
@@ -58,16 +74,24 @@ def with_boto3(way: str, endpoint: str, pairs: list[Any], certificate: str, tran
         verify=certificate if endpoint.startswith("https") else None,
         config=Config(s3={"addressing_style": "path"}, max_pool_connections=10),
     )
-    manager = create_transfer_manager(client, TransferConfig(preferred_transfer_client=transfer))
-    with manager:
-        moves = []
-        for path, key in pairs:
-            if way == "up":
-                moves.append(manager.upload(path, BUCKET, key))
-            else:
-                moves.append(manager.download(BUCKET, key, path))
-        for move in moves:
-            move.result()
+    return create_transfer_manager(client, TransferConfig(preferred_transfer_client="classic"))
+
+
+def crt_manager(endpoint: str) -> Any:
+    """boto3 itself gives its CRT client no endpoint, so that it always asks AWS; this is what it makes, with one."""
+    from botocore.session import Session
+    from s3transfer.crt import (
+        BotocoreCRTCredentialsWrapper,
+        BotocoreCRTRequestSerializer,
+        CRTTransferManager,
+        create_s3_crt_client,
+    )
+
+    session = Session()
+    keys = BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
+    client = create_s3_crt_client("us-east-1", keys, use_ssl=endpoint.startswith("https"))
+    where = {"region_name": "us-east-1", "endpoint_url": endpoint}
+    return CRTTransferManager(client, BotocoreCRTRequestSerializer(session, where))
 
 
 if __name__ == "__main__":

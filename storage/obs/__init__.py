@@ -3,7 +3,9 @@
     ObsService(ObsSettings.from_environment()).bucket("name")
 
     settings, credentials   who asks whom
-    signature, wire         the bulk of the bytes: three requests on kept connections
+    wire                    the bulk of the bytes: a few requests on kept connections
+    exchange, connecting    one request and its answer; a connection, by a proxy and TLS if need be
+    signature, dates        what every request is signed with
     sdk, answers            everything else: the official SDK
     channel                 both, with retries (`storage.retry`) and one account's limits
     errors                  what OBS answers, as `storage.errors`

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, List, Optional
 from urllib.parse import unquote_plus
-from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from ..base import ObjectInfo
 
@@ -21,6 +21,7 @@ class Page:
     next_marker: Optional[str]
 
 
+_NUMBERS = ((0, 4), (5, 7), (8, 10), (11, 13), (14, 16), (17, 19))
 NO_PAGE = Page([], False, None)
 
 
@@ -82,23 +83,34 @@ def parse_uploads(xml: Any, headers: Any = None) -> Uploads:
     )
 
 
+def text_in(xml: bytes, tag: str, name: str) -> str:
+    """What the element `name` of an answer `<tag>` holds; "" if it is another answer or has none."""
+    try:
+        return (_root(xml, tag).findtext(name) or "").strip()
+    except (ParseError, UnicodeDecodeError):
+        return ""
+
+
 def seconds(text: str) -> float:
     """POSIX seconds of `2026-01-02T03:04:05.678Z`; 0 for anything else."""
     try:
-        whole = datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=timezone.utc).timestamp()
+        if text[4:5] + text[7:8] + text[10:11] + text[13:14] + text[16:17] != "--T::":
+            return 0.0
+        numbers = [int(text[first:last]) for first, last in _NUMBERS]
+        whole = datetime(*numbers, tzinfo=timezone.utc).timestamp()  # type: ignore[arg-type,misc]  # strptime is slow
         fraction = text[19:].rstrip("Z")
         return whole + (float(fraction) if fraction.startswith(".") else 0.0)
     except ValueError:
         return 0.0
 
 
-def _root(xml: Any, tag: str) -> ElementTree.Element:
+def _root(xml: Any, tag: str) -> Element:
     """Without its name space, of which every store has another. ParseError for anything else: a page of a proxy that
     says 200 must not look like an empty bucket."""
     text = xml.decode("utf-8") if isinstance(xml, bytes) else xml
-    root = ElementTree.fromstring(re.sub(r'\sxmlns="[^"]*"', "", text, count=1))
+    root = fromstring(re.sub(r'\sxmlns="[^"]*"', "", text, count=1))
     if root.tag != tag:
-        raise ElementTree.ParseError(f"<{root.tag}> in place of <{tag}>")
+        raise ParseError(f"<{root.tag}> in place of <{tag}>")
     return root
 
 

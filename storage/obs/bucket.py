@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
+import os
 import re
 import time
-from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, cast
 
 from ..base import AnyPath, ObjectInfo, Progress, Storage
-from ..errors import AccessDenied, Corrupt, StorageError
-from ..files import SourceFile
+from ..errors import AccessDenied, Corrupt, NotFound, StorageError
+from ..files import SourceFile, glance, sha256_of
 from ..retry import Transient, patiently
 from ..urls import check_key, check_prefix
 from . import download, multipart
 from .answers import NO_PAGE
 from .channel import Channel
+from .dates import http_seconds
 from .stream import ObjectStream
 from .wire import Data, Reply
 
@@ -41,8 +43,8 @@ class ObsStorage(Storage):
       compared. The sha256 is kept as metadata, and every download is compared with it, else with the ETag.
     - Patient (8): `storage.retry`; a broken download goes on where it broke, if the object is still the same one.
     - Memory (9): objects up to `SINGLE` are held whole, larger ones in parts of `multipart.part_size`; all transfers
-      of one account together hold `channel.BYTES_IN_FLIGHT` (64 MiB), or one part if that is more, and 40 KiB a
-      connection.
+      of one account together hold `channel.BYTES_IN_FLIGHT` (64 MiB), or one part if that is more, keep half of that
+      for the next ones, and take 64 KiB a connection.
     """
 
     workers = 256
@@ -80,24 +82,32 @@ class ObsStorage(Storage):
 
     def write(self, key: str, data: bytes) -> ObjectInfo:
         check_key(key)
-        return self.put(key, data, hashlib.sha256(data).hexdigest(), time.time_ns())
+        return self.put(key, data, sha256_of(data), time.time_ns())
 
     def upload(self, path: AnyPath, key: str, sha256: str = "", progress: Progress = None) -> ObjectInfo:
         check_key(key)
+        small = glance(os.fspath(path))
+        if small is not None:
+            status, data = small
+            digest = sha256_of(data)
+            if sha256 in ("", digest):
+                if progress is not None:
+                    progress(len(data))
+                return self.put(key, data, digest, status.st_mtime_ns)
         with SourceFile(path) as source:
             if source.size > SINGLE:
                 return multipart.upload(self, source, key, sha256, progress)
             taken = self.channel.budget.take(source.size)
             try:
-                pieces: List[bytes] = []
-                for piece in source:
-                    pieces.append(piece)
-                    if progress is not None:
-                        progress(len(piece))
-                found = source.finish(sha256)
-                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-                del pieces
-                return self.put(key, data, found, source.status.st_mtime_ns)
+                with self.channel.buffers.lent(source.size) as buffer:
+                    done = 0
+                    while done < source.size:
+                        count = source.readinto(buffer[done:])
+                        done += count
+                        if progress is not None:
+                            progress(count)
+                    found = source.finish(sha256)
+                    return self.put(key, buffer, found, source.status.st_mtime_ns)
             finally:
                 self.channel.budget.give(taken)
 
@@ -198,9 +208,13 @@ class ObsStorage(Storage):
             marker = following
 
     def _delete(self, keys: List[str]) -> None:
+        what = f"cannot delete from {self.label('')}"
+        if len(keys) == 1:
+            with contextlib.suppress(NotFound):
+                self.channel.ask(f"cannot delete {self.label(keys[0])}", "delete", lambda: self.wire.delete(keys[0]))
+            return
         from obs import DeleteObjectsRequest, Object
 
-        what = f"cannot delete from {self.label('')}"
         request = DeleteObjectsRequest(quiet=True, objects=[Object(key=key) for key in dict.fromkeys(keys)])
 
         def once() -> None:
@@ -244,7 +258,5 @@ def _is_encrypted(headers: Mapping[str, str]) -> bool:
 
 def _seconds(date: str) -> float:
     """POSIX seconds of an HTTP date; now, for want of one."""
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except (TypeError, ValueError, IndexError):
-        return time.time()
+    found = http_seconds(date)
+    return time.time() if found is None else found

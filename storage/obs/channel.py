@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Dict, Iterator, List, TypeVar
 
 from ..errors import StorageError
 from ..retry import Transient, patiently
@@ -13,7 +14,7 @@ from .credentials import Credentials, Keys
 from .lanes import Lanes
 from .settings import ObsSettings
 from .signature import PREFIX
-from .wire import NETWORK_ERRORS, DirectWire, Opened, Pool, Reply, Wire
+from .wire import DirectWire, Opened, Pool, Reply, Wire, is_network_error
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class Channel:
         self.prefix = PREFIX[self.dialect]
         self.checksum = settings.checked_by
         self.budget = Budget(BYTES_IN_FLIGHT)
+        self.buffers = Buffers(BYTES_IN_FLIGHT // 2)
         self.lanes = Lanes()
         self._pool = Pool(settings, self.credentials)
         self._sdk: Any = None
@@ -52,7 +54,7 @@ class Channel:
             from .sdk import SdkWire
 
             return SdkWire(self.sdk, bucket, self.dialect)
-        return DirectWire(self._pool, bucket)
+        return DirectWire(self._pool, bucket, self.dialect)
 
     def ask(self, what: str, action: str, call: Callable[[], Reply]) -> Reply:
         """One request of the wire until it succeeds. `what` opens error messages; `action` names the permission."""
@@ -102,8 +104,10 @@ class Channel:
             return call()
         except (StorageError, Transient):
             raise
-        except NETWORK_ERRORS as error:
-            raise errors.broken(what, error) from error
+        except Exception as error:
+            if is_network_error(error):
+                raise errors.broken(what, error) from error
+            raise
 
     def _refused(self, what: str, action: str, failure: errors.Failure, asked_with: Keys) -> Exception:
         """The error for an answer; a wrong clock and expired keys are mended here, once each."""
@@ -147,6 +151,46 @@ class Budget:
         with self._changed:
             self._free += count
             self._changed.notify_all()
+
+
+class Buffers:
+    """Memory that is used again: to get new pages from the system costs as much as to copy what is put into them."""
+
+    _SIZES = (1 << 20, 8 << 20)
+    """Bytes; what is larger is not kept."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept = 0
+        self._free: Dict[int, List[bytearray]] = {size: [] for size in self._SIZES}
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> bytearray:
+        """At least that many bytes, with anything in them."""
+        size = next((size for size in self._SIZES if size >= count), count)
+        with self._lock:
+            free = self._free.get(size)
+            if free:
+                self._kept -= size
+                return free.pop()
+        return bytearray(size)
+
+    def give(self, buffer: bytearray) -> None:
+        """It may be used again; nobody may look at it any more."""
+        size = len(buffer)
+        with self._lock:
+            if size in self._free and self._kept + size <= self._most:
+                self._kept += size
+                self._free[size].append(buffer)
+
+    @contextlib.contextmanager
+    def lent(self, count: int) -> Iterator[memoryview]:
+        """Just that many bytes for the block."""
+        buffer = self.take(count)
+        try:
+            yield memoryview(buffer)[:count]
+        finally:
+            self.give(buffer)
 
 
 def _final(error: Exception) -> StorageError:

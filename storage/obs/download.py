@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, BinaryIO, Deque, List, Tuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Callable, Deque, List, NamedTuple
 
 from ..base import AnyPath, ObjectInfo, Progress
 from ..errors import Corrupt, translated
-from ..files import CHUNK, receive, resuming
+from ..files import CHUNK, SMALL, receive, resuming, sha256_of, write_small
 from ..retry import Transient, patiently
 from .lanes import Task
 from .stream import ObjectStream
@@ -51,17 +51,24 @@ def download(bucket: ObsStorage, key: str, path: AnyPath, sha256: str, progress:
     return patiently(once)
 
 
-def _once(bucket: ObsStorage, key: str, target: str, sha256: str, progress: Progress) -> ObjectInfo:
+def _once(bucket: ObsStorage, key: str, target: str, sha256: str, count: Callable[[int], None]) -> ObjectInfo:
     with ObjectStream(bucket, key) as stream, translated(f"cannot write {target}"):
         info = bucket.info(key, stream.headers)
         check = _Check(bucket, stream, sha256, target)
-        if stream.size > RANGED:
-            _ranged(bucket, key, stream, info.etag, target, check, progress)
+        if stream.size <= SMALL:
+            data = stream.read()
+            if len(data) != stream.size:
+                raise Corrupt(f"{target}: {len(data)} bytes arrived of {stream.size}", "try again")
+            count(len(data))
+            check.whole(data)
+            write_small(target, data)
+        elif stream.size > RANGED:
+            _ranged(bucket, key, stream, info.etag, target, check, count)
         else:
             taken = bucket.channel.budget.take(min(stream.size, 2 * CHUNK))
             try:
                 source: Any = check.watching(stream) if check.by_md5 else stream
-                found = receive(source, target, stream.size, check.sha256, progress, check.finish)
+                found = receive(source, target, stream.size, check.sha256, count, check.finish)
             finally:
                 bucket.channel.budget.give(taken)
             return ObjectInfo(key, info.size, info.mtime, info.etag, found)
@@ -76,13 +83,16 @@ class _Check:
 
         self._target = target
         self.sha256 = sha256 or sha256_in(stream.headers)
-        self._etag = "" if self.sha256 else md5_in(stream.headers)
         self._digest = hashlib.sha256()
-        self._md5: Any = hashlib.md5() if self._etag else None
-        size = part_size_in(stream.headers)
-        if not self.sha256 and size:
-            self._etag = stream.headers.get("etag", "").strip('"').lower()
-            self._md5 = _Parts(size)
+        self._etag = ""
+        self._md5: Any = None
+        if not self.sha256:
+            self._etag = md5_in(stream.headers)
+            self._md5 = hashlib.md5() if self._etag else None
+            size = part_size_in(stream.headers)
+            if size:
+                self._etag = stream.headers.get("etag", "").strip('"').lower()
+                self._md5 = _Parts(size)
         self.by_md5 = self._md5 is not None
         self.found = ""
 
@@ -100,11 +110,23 @@ class _Check:
     def finish(self) -> None:
         """Corrupt if they are not."""
         self.found = self._digest.hexdigest()
+        self._md5_is_right()
+
+    def _md5_is_right(self) -> None:
         if self._md5 is not None and self._md5.hexdigest() != self._etag:
             raise Corrupt(f"{self._target}: the bytes that arrived are not those of the ETag", "try again")
 
+    def whole(self, data: bytes) -> None:
+        """All the bytes at once: they are right, or Corrupt."""
+        self.update_md5(data)
+        self._is_right(sha256_of(data))
+
     def finish_sha256(self) -> None:
-        self.finish()
+        self._is_right(self._digest.hexdigest())
+
+    def _is_right(self, found: str) -> None:
+        self._md5_is_right()
+        self.found = found
         if self.sha256 and self.found != self.sha256:
             raise Corrupt(
                 f"{self._target}: sha256 is {self.found} and must be {self.sha256}",
@@ -149,42 +171,86 @@ class _Watched:
         self._stream = stream
         self._check = check
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self._check.update_md5(data)
-        return data
+    def readinto(self, buffer: memoryview) -> int:
+        count = self._stream.readinto(buffer)
+        self._check.update_md5(buffer[:count])
+        return count
 
 
 def _ranged(
     bucket: ObsStorage, key: str, stream: ObjectStream, etag: str, target: str, check: _Check, progress: Progress
 ) -> None:
     """Ranges are fetched at once, and written and hashed in order, so that what is on the disk is always a beginning
-    and an interrupted download goes on from its end. Nothing waits for memory while it holds some: no deadlock."""
-    size, budget = stream.size, bucket.channel.budget
+    and an interrupted download goes on from its end. Each is hashed while the next one is written. Nothing waits for
+    memory while it holds some: no deadlock."""
+    size, budget, lanes = stream.size, bucket.channel.budget, bucket.channel.lanes
     with resuming(target, f"{bucket.channel.settings.url} {bucket.name} {key} {etag} {size}") as file:
         start = _already(file, size if etag else 0, check, progress)
         stream.close()
-        window: Deque[Tuple[int, Task[bytearray]]] = deque()
+        window: Deque[_Coming] = deque()
+        hashed: Deque[_Coming] = deque()
+        """At most one: it is hashed while the next one is written."""
+
+        def settle() -> None:
+            last = hashed.popleft()
+            try:
+                last.task.result()
+            finally:
+                last.give_back(bucket)
+            if progress is not None:
+                progress(len(last.data))
+
         try:
             while start < size or window:
                 while start < size and len(window) < _WINDOW:
                     length = min(RANGE, size - start)
-                    taken = budget.take(length) if not window else budget.try_take(length)
+                    is_only = not window and not hashed
+                    taken = budget.take(length) if is_only else budget.try_take(length)
                     if not taken:
                         break
-                    window.append((taken, bucket.channel.lanes.start(_fetcher(bucket, key, start, length, etag))))
+                    buffer = bucket.channel.buffers.take(length)
+                    data = memoryview(buffer)[:length]
+                    task = lanes.start(_fetcher(bucket, key, start, data, etag))
+                    window.append(_Coming(taken, buffer, data, task))
                     start += length
-                data = window[0][1].result()
-                file.write(data)
-                check.update(data)
-                if progress is not None:
-                    progress(len(data))
-                budget.give(window.popleft()[0])
-                del data
+                if window:
+                    window[0].task.result()
+                    _write(file, window[0].data)
+                if hashed:
+                    settle()
+                if window:
+                    coming = window.popleft()
+                    hashed.append(coming._replace(task=lanes.start(_hasher(check, coming.data))))
+            while hashed:
+                settle()
         finally:
-            for taken, _ in window:
-                budget.give(taken)
+            for coming in (*hashed, *window):
+                coming.give_back(bucket)
         check.finish_sha256()
+
+
+class _Coming(NamedTuple):
+    """A range, and what is being done to it."""
+
+    taken: int
+    buffer: bytearray
+    data: memoryview
+    task: Task[None]
+
+    def give_back(self, bucket: ObsStorage) -> None:
+        """The budget, and the buffer if nobody writes to it any more."""
+        bucket.channel.budget.give(self.taken)
+        if self.task.is_done():
+            bucket.channel.buffers.give(self.buffer)
+
+
+def _write(file: BinaryIO, data: memoryview) -> None:
+    while len(data):
+        data = data[file.write(data) :]
+
+
+def _hasher(check: _Check, data: memoryview) -> Callable[[], None]:
+    return lambda: check.update(data)
 
 
 def _already(file: BinaryIO, size: int, check: _Check, progress: Progress) -> int:
@@ -207,13 +273,11 @@ def _already(file: BinaryIO, size: int, check: _Check, progress: Progress) -> in
     return there
 
 
-def _fetcher(bucket: ObsStorage, key: str, start: int, length: int, etag: str) -> Any:
-    def fetch() -> bytearray:
-        data = bytearray(length)
-        with ObjectStream(bucket, key, start, length, etag) as part:
-            if part.size != length:
+def _fetcher(bucket: ObsStorage, key: str, start: int, data: memoryview, etag: str) -> Callable[[], None]:
+    def fetch() -> None:
+        with ObjectStream(bucket, key, start, len(data), etag) as part:
+            if part.size != len(data):
                 raise Corrupt(f"{bucket.label(key)}: a range of it is not there", "try again")
-            part.fill(memoryview(data))
-        return data
+            part.fill(data)
 
     return fetch

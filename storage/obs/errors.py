@@ -6,7 +6,6 @@ Sources: OBS API reference, "Error codes"; what the SDK does under each fault wa
 from __future__ import annotations
 
 import re
-from email.utils import parsedate_to_datetime
 from typing import Dict, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import (
@@ -21,6 +20,7 @@ from ..errors import (
     Unreachable,
 )
 from ..retry import Transient
+from .dates import http_seconds
 
 
 class Failure(NamedTuple):
@@ -131,10 +131,10 @@ def broken(what: str, error: BaseException) -> Transient:
 def skew(failure: Failure, now: float) -> Optional[float]:
     """Seconds by which the store's clock is ahead of ours, if that is what it complains of."""
     if failure.status == 403 and (failure.code == SKEWED or (not failure.code and "date" in failure.headers)):
-        try:
-            ahead = parsedate_to_datetime(failure.headers["date"]).timestamp() - now
-        except (KeyError, TypeError, ValueError):
+        there = http_seconds(failure.headers.get("date", ""))
+        if there is None:
             return None
+        ahead = there - now
         return ahead if failure.code == SKEWED or abs(ahead) > 600 else None
     return None
 

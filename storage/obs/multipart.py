@@ -22,7 +22,7 @@ from ..files import SourceFile
 from ..retry import Transient, patiently
 from .checkpoint import Checkpoint, Part
 from .lanes import Task
-from .wire import Data
+from .wire import Reply
 
 if TYPE_CHECKING:
     from .bucket import ObsStorage
@@ -122,28 +122,29 @@ class _Upload:
 
     def _next(self, number: int, known: Any, etags: Dict[int, str]) -> None:
         """Read a part, and send it unless OBS has it."""
-        budget = self._bucket.channel.budget
-        taken = budget.take(self._part_size)
+        channel = self._bucket.channel
+        taken = channel.budget.take(self._part_size)
+        buffer = channel.buffers.take(self._part_size)
         try:
-            data = self._read()
+            data = memoryview(buffer)[: self._source.fill(memoryview(buffer)[: self._part_size])]
             if known is not None and hashlib.sha256(data).hexdigest() == known.sha256:
                 self._report(len(data))
-                budget.give(taken)
+                channel.buffers.give(buffer)
+                channel.budget.give(taken)
                 return
             etags.pop(number, None)
         except BaseException:
-            budget.give(taken)
+            channel.budget.give(taken)
             raise
         size = len(data)
-        task = self._bucket.channel.lanes.start(self._sender(number, data, taken))
+        task = channel.lanes.start(self._sender(number, data, buffer, taken))
         self._tasks.append((number, size, task))
 
-    def _sender(self, number: int, data: Data, taken: int) -> Any:
+    def _sender(self, number: int, data: memoryview, buffer: bytearray, taken: int) -> Any:
         bucket, key, stopping = self._bucket, self._key, self._stopping
         upload_id = self._checkpoint.upload
 
         def send() -> Part:
-            nonlocal data
             try:
                 sha256 = hashlib.sha256(data).hexdigest()
                 checks = bucket.checks(data, sha256)
@@ -158,22 +159,10 @@ class _Upload:
 
                 return patiently(once)
             finally:
-                data = b""
+                bucket.channel.buffers.give(buffer)
                 bucket.channel.budget.give(taken)
 
         return send
-
-    def _read(self) -> Data:
-        """The next part, as long as it must be: `SourceFile` raises if the file is shorter."""
-        pieces = []
-        left = self._part_size
-        while left:
-            piece = self._source.read(left)
-            if not piece:
-                break
-            pieces.append(piece)
-            left -= len(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _collect(self, etags: Dict[int, str], wait: bool) -> None:
         while self._tasks and (wait or self._tasks[0][2].is_done()):
@@ -211,12 +200,18 @@ class _Upload:
 def _initiate(bucket: ObsStorage, key: str, metadata: Dict[str, str]) -> str:
     what = f"cannot write {bucket.label(key)}"
 
+    upload_id = ""
+
+    def call() -> Reply:
+        nonlocal upload_id
+        reply, upload_id = bucket.wire.begin(key, metadata)
+        return reply
+
     def once() -> str:
-        answer = bucket.channel.call_once(what, "write", "initiateMultipartUpload", bucket.name, key, metadata=metadata)
-        upload_id = answer.body.uploadId if answer.body is not None else None
+        bucket.channel.ask_once(what, "write", call)
         if not upload_id:
             raise Transient(Unreachable(f"{what}: the store began no upload", "try again"))
-        return str(upload_id)
+        return upload_id
 
     return patiently(once)
 
@@ -245,12 +240,14 @@ def bytes_of(bucket: ObsStorage, key: str, upload_id: str) -> int:
 def _complete(bucket: ObsStorage, key: str, upload_id: str, etags: Dict[int, str], size: int, sha256: str) -> str:
     """Make the object of its parts; its ETag. A reply that is lost, or says 200 and holds an error, is settled by
     looking."""
-    from obs import CompleteMultipartUploadRequest, CompletePart
-
     what = f"cannot write {bucket.label(key)}"
-    numbers = sorted(etags)
-    request = CompleteMultipartUploadRequest([CompletePart(number, etags[number]) for number in numbers])
-    composite = _composite([etags[number] for number in numbers])
+    composite = _composite([etags[number] for number in sorted(etags)])
+    etag = ""
+
+    def call() -> Reply:
+        nonlocal etag
+        reply, etag = bucket.wire.complete(key, upload_id, etags)
+        return reply
 
     def is_there() -> bool:
         try:
@@ -261,16 +258,13 @@ def _complete(bucket: ObsStorage, key: str, upload_id: str, etags: Dict[int, str
 
     def once() -> str:
         try:
-            answer = bucket.channel.call_once(
-                what, "write", "completeMultipartUpload", bucket.name, key, upload_id, request
-            )
+            bucket.channel.ask_once(what, "write", call)
         except (Transient, NotFound) as error:
             if is_there():
                 return composite
             if isinstance(error, NotFound):
                 raise Corrupt(f"{what}: the upload in parts has gone", "run the same command again") from error
             raise
-        etag = str(getattr(answer.body, "etag", None) or "").strip('"')
         if etag or is_there():
             return etag or composite
         raise Transient(Unreachable(f"{what}: the store could not put its parts together", "run it again later"))

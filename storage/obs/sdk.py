@@ -130,6 +130,20 @@ class SdkWire(Wire):
         wanted = GetObjectHeader(range=span, if_match=etag)
         return _OpenedSdk(self._client, self._client.getObject(self._bucket, key, headers=wanted))
 
+    def delete(self, key: str) -> Reply:
+        return _reply(self._client, self._client.deleteObject(self._bucket, key))
+
+    def begin(self, key: str, metadata: Mapping[str, str]) -> Tuple[Reply, str]:
+        answer = self._client.initiateMultipartUpload(self._bucket, key, metadata=dict(metadata))
+        return _reply(self._client, answer), str(getattr(answer.body, "uploadId", None) or "")
+
+    def complete(self, key: str, upload: str, etags: Mapping[int, str]) -> Tuple[Reply, str]:
+        from obs import CompleteMultipartUploadRequest, CompletePart
+
+        request = CompleteMultipartUploadRequest([CompletePart(number, etags[number]) for number in sorted(etags)])
+        answer = self._client.completeMultipartUpload(self._bucket, key, upload, request)
+        return _reply(self._client, answer), str(getattr(answer.body, "etag", None) or "").strip('"')
+
 
 class _OpenedSdk(Opened):
     def __init__(self, client: Any, answer: Any) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import io
 from typing import TYPE_CHECKING, Dict, Mapping, Optional
 
 from ..errors import Corrupt, Unreachable
 from ..retry import Transient, patiently
 from .errors import broken
-from .wire import NETWORK_ERRORS, Opened
+from .wire import Opened, is_network_error
 
 if TYPE_CHECKING:
     from .bucket import ObsStorage
@@ -87,10 +85,7 @@ class ObjectStream(io.RawIOBase):
         assert self._opened is not None
         try:
             count = self._opened.readinto(buffer[: self.size - self._done])
-        except NETWORK_ERRORS as error:
-            self._drop()
-            raise broken(self._what, error) from error
-        except Exception as error:  # the SDK's own way to say that the body ended early
+        except Exception as error:  # the SDK has ways of its own to say that the body ended early
             self._drop()
             raise broken(self._what, error) from error
         if not count:
@@ -142,9 +137,13 @@ class ObjectStream(io.RawIOBase):
     def _finish(self) -> None:
         """Read past the last byte, so that the connection can be kept."""
         if self._opened is not None:
-            with contextlib.suppress(OSError, http.client.HTTPException):
+            try:
                 self._opened.read()
-            self._drop()
+            except Exception as error:
+                if not is_network_error(error):
+                    raise
+            finally:
+                self._drop()
 
     def _drop(self) -> None:
         if self._opened is not None:

@@ -1,37 +1,43 @@
-"""What carries objects' bytes, and lists them: four requests, on kept connections of the standard library.
+"""What carries objects' bytes, and lists them, on kept connections of the standard library's sockets.
 
 The SDK needs 170 microseconds of CPU for a PUT and twice that for a GET, and cannot send bytes that it has not been
 told to forget (docs/decisions/0005-transfers.md has what was measured). This sends the same requests with the same
-signature for a third of it; `storage.obs.sdk.SdkWire` is the same by the SDK, and the tests run on both.
+signature for a fifth of it; `storage.obs.sdk.SdkWire` is the same by the SDK, and the tests run on both.
 
 A wire makes one try. `Reply` and `Opened` are any answers, errors too; network errors are raised as they come.
 """
 
 from __future__ import annotations
 
-import http.client
 import socket
-import ssl
+import sys
 import threading
 import time
-from email.utils import formatdate
-from typing import Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
-from urllib.parse import quote, unquote, urlencode, urlsplit
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from urllib.parse import quote, unquote, urlencode
+from xml.etree.ElementTree import ParseError
 
-from .answers import NO_PAGE, Page, parse_objects
+from .answers import NO_PAGE, Page, parse_objects, text_in
+from .connecting import connect, tls_context
 from .credentials import Credentials, Keys
+from .dates import http_date
+from .exchange import BadAnswer, Data, Line
 from .settings import ObsSettings
 from .signature import PREFIX, encoded, sign
 
-Data = Union[bytes, bytearray, memoryview]
-NETWORK_ERRORS = (OSError, http.client.HTTPException)
-"""What a broken connection raises (ssl's and socket's errors are OSErrors)."""
+if TYPE_CHECKING:
+    import ssl
 
-_SEND = 1 << 18
-"""Bytes handed to the socket at a time."""
+__all__ = ["Data", "DirectWire", "Opened", "Pool", "Reply", "Wire", "is_network_error", "tls_context"]
+
 _KEPT = 300
 """Idle connections kept at most."""
+
+
+def is_network_error(error: BaseException) -> bool:
+    """Whether a broken connection raises it: sockets, TLS and our exchange raise OSErrors, the SDK http.client's."""
+    http = sys.modules.get("http.client")
+    return isinstance(error, OSError) or (http is not None and isinstance(error, http.HTTPException))
 
 
 class Reply(NamedTuple):
@@ -62,6 +68,18 @@ class Wire:
     def get(self, key: str, headers: Dict[str, str]) -> Opened:
         raise NotImplementedError
 
+    def delete(self, key: str) -> Reply:
+        """One object; that there is none is fine."""
+        raise NotImplementedError
+
+    def begin(self, key: str, metadata: Mapping[str, str]) -> Tuple[Reply, str]:
+        """An upload in parts; its id, or "" if the answer has none."""
+        raise NotImplementedError
+
+    def complete(self, key: str, upload: str, etags: Mapping[int, str]) -> Tuple[Reply, str]:
+        """Make an object of the parts; its ETag, or "" if the answer has none, whatever its status says."""
+        raise NotImplementedError
+
 
 class Opened:
     """A GET whose body is read by the caller; close it, and it keeps the connection if all was read."""
@@ -83,39 +101,14 @@ class Opened:
         raise NotImplementedError
 
 
-class Line:
-    """One connection, the host that it leads to, and the answer that is being read from it."""
+class Held(NamedTuple):
+    """A line, the host that it leads to, and the keys that its request was signed with."""
 
-    __slots__ = ("host", "http", "keys", "response")
-
-    def __init__(self, host: str, connection: http.client.HTTPConnection) -> None:
-        self.host = host
-        self.http = connection
-        self.response: Optional[http.client.HTTPResponse] = None
-        self.keys = Keys("", "")
-
-    def ask(self, method: str, target: str, headers: Dict[str, str], data: Data) -> http.client.HTTPResponse:
-        """Send a request and wait for the head of its answer. A server that refuses before it has read the body is
-        heard."""
-        connection = self.http
-        connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name, value)
-        try:
-            connection.endheaders()
-            view = memoryview(data)
-            for start in range(0, len(view), _SEND):
-                connection.send(view[start : start + _SEND])
-        except (BrokenPipeError, ConnectionResetError) as error:
-            try:
-                response = connection.getresponse()
-            except NETWORK_ERRORS:
-                raise error from None
-            response.will_close = True
-        else:
-            response = connection.getresponse()
-        self.response = response
-        return response
+    line: Line
+    host: str
+    keys: Keys
+    era: int
+    """How often the pool had been closed before."""
 
 
 class Pool:
@@ -129,157 +122,148 @@ class Pool:
         self._path_style = settings.path_style
         self._lock = threading.Lock()
         self._idle: Dict[str, List[Line]] = {}
-        self._context = tls_context(settings) if self._secure else None
-        self.prefix = PREFIX[self._dialect]
-        """What the dialect's own headers start with."""
+        self._era = 0
+        self._context: Optional[ssl.SSLContext] = tls_context(settings) if self._secure else None
         self.clock_ahead = 0.0
         """Seconds that the store's clock is ahead of ours."""
 
-    def ask(self, method: str, bucket: str, key: str, query: str, headers: Dict[str, str], data: Data) -> Line:
+    def ask(self, method: str, bucket: str, key: str, query: str, headers: Dict[str, str], data: Data) -> Held:
         """One request; the line has the head of the answer. A kept line that turns out to be dead is no failure."""
         host = self._host if self._path_style else f"{bucket}.{self._host}"
         path = encoded(key)
         place = f"/{bucket}" if self._path_style else ""
         target = (f"{place}/{path}" if path or not place else place) + (f"?{query}" if query else "")
         headers["host"] = host if self._port in (80, 443) else f"{host}:{self._port}"
-        headers["date"] = formatdate(time.time() + self.clock_ahead, usegmt=True)
+        headers["date"] = http_date(time.time() + self.clock_ahead)
         keys = self._credentials.current()
         if keys.access:
             resource = f"{path}?{unquote(query)}" if query and path else path  # a listing's query is not signed
             sign(self._dialect, keys, method, bucket, resource, headers, not self._path_style)
+        lines = [f"{method} {target} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()], "", ""]
+        head = "\r\n".join(lines).encode("latin-1")
+        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+            raise ValueError("a header would be more than one line")
+        era = self._era
         while True:
-            line, is_kept = self._take(host)
+            kept = self._take(host)
+            line = kept or connect(self._settings, host, self._port, self._context)
             try:
-                line.ask(method, target, headers, data)
-            except (ConnectionError, http.client.BadStatusLine, ssl.SSLError):
-                line.http.close()
-                if not is_kept:
+                line.ask(method, head, data)
+            except socket.timeout:
+                line.close()
+                raise
+            except OSError:
+                line.close()
+                if kept is None:
                     raise
                 self.close()
+                era = self._era
                 continue
             except BaseException:
-                line.http.close()
+                line.close()
                 raise
-            line.keys = keys
-            return line
+            return Held(line, host, keys, era)
 
-    def settle(self, line: Line) -> None:
+    def settle(self, held: Held) -> None:
         """Keep the line if its answer has been read to the end and it may stay open."""
-        response = line.response
-        line.response = None
-        if response is not None and response.isclosed() and not response.will_close:
+        line = held.line
+        if line.may_stay:
             with self._lock:
-                idle = self._idle.setdefault(line.host, [])
-                if len(idle) < _KEPT:
+                idle = self._idle.setdefault(held.host, [])
+                if len(idle) < _KEPT and held.era == self._era:
                     idle.append(line)
                     return
-        line.http.close()
+        line.close()
 
     def close(self) -> None:
-        """Close the kept lines."""
+        """Close the kept lines, and those under way as soon as their answers have been read."""
         with self._lock:
             dropped = [line for idle in self._idle.values() for line in idle]
             self._idle.clear()
+            self._era += 1
         for line in dropped:
-            line.http.close()
+            line.close()
 
-    def _take(self, host: str) -> Tuple[Line, bool]:
-        """A line, and whether it is a kept one."""
+    def _take(self, host: str) -> Optional[Line]:
+        """A kept line, if there is one."""
         with self._lock:
             idle = self._idle.get(host)
-            if idle:
-                return idle.pop(), True
-        return Line(host, self._connect(host)), False
-
-    def _connect(self, host: str) -> http.client.HTTPConnection:
-        proxy = urlsplit(self._settings.proxy) if self._settings.proxy else None
-        place = (host, self._port) if proxy is None else (proxy.hostname or "", proxy.port or 8080)
-        connection: http.client.HTTPConnection
-        if self._secure:
-            connection = http.client.HTTPSConnection(*place, timeout=self._settings.timeout, context=self._context)
-        else:
-            connection = http.client.HTTPConnection(*place, timeout=self._settings.timeout)
-        if proxy is not None:
-            connection.set_tunnel(host, self._port, _proxy_login(proxy.username, proxy.password))
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+            return idle.pop() if idle else None
 
 
 class DirectWire(Wire):
     """One bucket over a pool that all buckets of a service share."""
 
-    def __init__(self, pool: Pool, bucket: str) -> None:
+    def __init__(self, pool: Pool, bucket: str, dialect: str) -> None:
         self._pool = pool
         self._bucket = bucket
+        self._meta = PREFIX[dialect] + "meta-"
 
     def put(self, key: str, data: Data, headers: Dict[str, str], query: str = "") -> Reply:
         headers["content-length"] = str(len(data))
-        return self._whole(self._pool.ask("PUT", self._bucket, key, query, headers, data))
+        return self._whole("PUT", key, query, headers, data)
 
     def head(self, key: str) -> Reply:
-        return self._whole(self._pool.ask("HEAD", self._bucket, key, "", {}, b""))
+        return self._whole("HEAD", key)
 
     def page(self, prefix: str, marker: str) -> Tuple[Reply, Page]:
         query = urlencode(
             {"encoding-type": "url", "marker": marker, "max-keys": "1000", "prefix": prefix}, quote_via=quote
         )
-        reply = self._whole(self._pool.ask("GET", self._bucket, "", query, {}, b""))
+        reply = self._whole("GET", "", query)
         try:
             return reply, parse_objects(reply.body) if reply.status < 300 else NO_PAGE
-        except (ElementTree.ParseError, UnicodeDecodeError) as error:
-            raise http.client.HTTPException(f"a listing that is not whole ({error})") from error
+        except (ParseError, UnicodeDecodeError) as error:
+            raise BadAnswer(f"a listing that is not whole ({error})") from error
 
     def get(self, key: str, headers: Dict[str, str]) -> Opened:
         return _OpenedDirect(self._pool, self._pool.ask("GET", self._bucket, key, "", headers, b""))
 
-    def _whole(self, line: Line) -> Reply:
-        response = line.response
-        assert response is not None
+    def delete(self, key: str) -> Reply:
+        return self._whole("DELETE", key)
+
+    def begin(self, key: str, metadata: Mapping[str, str]) -> Tuple[Reply, str]:
+        headers = {self._meta + name: value for name, value in metadata.items()}
+        headers["content-length"] = "0"
+        reply = self._whole("POST", key, "uploads", headers)
+        return reply, text_in(reply.body, "InitiateMultipartUploadResult", "UploadId")
+
+    def complete(self, key: str, upload: str, etags: Mapping[int, str]) -> Tuple[Reply, str]:
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{etags[number]}</ETag></Part>" for number in sorted(etags)
+        )
+        data = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        headers = {"content-type": "application/xml", "content-length": str(len(data))}
+        reply = self._whole("POST", key, f"uploadId={quote(upload, '')}", headers, data)
+        return reply, text_in(reply.body, "CompleteMultipartUploadResult", "ETag").strip('"')
+
+    def _whole(
+        self, method: str, key: str, query: str = "", headers: Optional[Dict[str, str]] = None, data: Data = b""
+    ) -> Reply:
+        held = self._pool.ask(method, self._bucket, key, query, {} if headers is None else headers, data)
+        line = held.line
         try:
-            body = response.read()
+            body = line.read()
         except BaseException:
-            line.http.close()
+            line.close()
             raise
-        self._pool.settle(line)
-        return Reply(response.status, _small(response), body, line.keys)
+        status, found = line.status, line.headers
+        self._pool.settle(held)
+        return Reply(status, found, body, held.keys)
 
 
 class _OpenedDirect(Opened):
-    def __init__(self, pool: Pool, line: Line) -> None:
-        assert line.response is not None
+    def __init__(self, pool: Pool, held: Held) -> None:
         self._pool = pool
-        self._line = line
-        self._response = line.response
-        super().__init__(self._response.status, _small(self._response), line.keys)
-
-    def readinto(self, buffer: memoryview) -> int:
-        return self._response.readinto(buffer)
+        self._held = held
+        self._is_open = True
+        self.readinto = held.line.readinto  # type: ignore[method-assign]  # the same, with a call less
+        super().__init__(held.line.status, held.line.headers, held.keys)
 
     def read(self) -> bytes:
-        return self._response.read()
+        return self._held.line.read()
 
     def close(self) -> None:
-        if self._line.response is not None:
-            self._pool.settle(self._line)
-
-
-def tls_context(settings: ObsSettings) -> ssl.SSLContext:
-    """Certificates and host names are always checked."""
-    context = ssl.create_default_context()
-    if settings.ca_file:
-        context.load_verify_locations(settings.ca_file)
-    return context
-
-
-def _small(response: http.client.HTTPResponse) -> Dict[str, str]:
-    return {name.lower(): value for name, value in response.getheaders()}
-
-
-def _proxy_login(user: Optional[str], password: Optional[str]) -> Dict[str, str]:
-    if user is None:
-        return {}
-    import base64
-
-    login = base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()
-    return {"Proxy-Authorization": f"Basic {login}"}
+        if self._is_open:
+            self._is_open = False
+            self._pool.settle(self._held)

@@ -56,12 +56,25 @@ def test_bulk_work_takes_the_other_cores_too() -> None:
     assert counts == sorted(counts) and counts[-1] == 4
 
 
-def test_threads_that_do_not_help_are_not_followed_by_more_for_a_while() -> None:
+def test_threads_that_do_not_help_go_again_and_no_more_come_for_a_while() -> None:
     """Somebody else keeps the machine busy: this process gets half a core, however many threads it has."""
     machine = Machine(200)
     counts = [machine.second(0.5, items=1000) for _ in range(REST_LOOKS + 3)]
-    assert counts == [2] * (REST_LOOKS + 3)
-    assert machine.second(0.5, items=1000) == 2 + 1
+    assert counts == [2, 2] + [1] * (REST_LOOKS + 1)
+    assert machine.second(0.5, items=1000) == 2
+
+
+def test_a_few_more_threads_are_not_worth_a_try() -> None:
+    machine = Machine(200)
+    machine.workers = 100
+    assert machine.second(0.55, items=1000) == 100
+
+
+def test_a_crew_begins_bulk_work_with_several_threads() -> None:
+    crew = Crew(100)
+    assert crew.pace_for([3000] * 5).first == crew.pace_for([]).first == 1
+    assert crew.pace_for([1 << 20] * 5).first > 1
+    assert Crew(1).pace_for([1 << 20]).first == 1
 
 
 def test_too_early_a_look_changes_nothing() -> None:
@@ -82,6 +95,40 @@ class Eager(Pace):
 def test_threads_that_the_pace_asks_for_work_at_the_same_time() -> None:
     everybody = threading.Barrier(7)
     Crew(7).run(lambda _: everybody.wait(20), range(14), Eager(7))
+
+
+class Fickle(Pace):
+    """Wants all threads at the first look, and one from the second look on."""
+
+    looks = 0
+
+    def look(self, workers: int, items: int, count: int) -> int:
+        self.looks += 1
+        return self.limit if self.looks == 1 else 1
+
+
+def test_threads_that_are_too_many_leave_and_the_work_is_done() -> None:
+    alive: list[int] = []
+    before = threading.active_count()
+
+    def work(item: int) -> None:
+        time.sleep(LOOK_SECONDS / 5)
+        if item == 99:
+            alive.append(threading.active_count() - before)
+
+    Crew(8).run(work, range(100), Fickle(8))
+    assert alive == [1]
+
+
+def test_what_was_begun_in_the_background_is_there_when_it_is_asked_for() -> None:
+    gate = threading.Event()
+    result = parallel.in_background(lambda: gate.wait(20))
+    gate.set()
+    assert result() and result()
+    broken = parallel.in_background(lambda: 1 // 0)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            broken()
 
 
 def test_no_more_threads_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

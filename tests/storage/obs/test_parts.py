@@ -18,7 +18,7 @@ from storage import retry
 from storage.errors import InvalidUrl, NoCredentials, StorageError, Unreachable
 from storage.obs import ObsService, ObsSettings
 from storage.obs.answers import parse_objects
-from storage.obs.channel import Budget
+from storage.obs.channel import Budget, Buffers
 from storage.obs.credentials import Credentials, Keys
 from storage.obs.errors import Failure, refused
 from storage.obs.multipart import MOST_PARTS, part_size
@@ -288,3 +288,26 @@ def test_a_listing_is_read_to_the_millisecond() -> None:
     (info,) = page.objects
     assert (info.key, info.size, info.etag, info.mtime) == ("a/b 数", 3, "e", 1782907200.25)
     assert (page.is_truncated, page.next_marker) == (True, "a/b")
+
+
+def test_memory_is_used_again_up_to_a_limit() -> None:
+    buffers = Buffers(9 << 20)
+    first, second = buffers.take(5 << 20), buffers.take(8 << 20)
+    assert len(first) == len(second) == 8 << 20
+    buffers.give(first)
+    buffers.give(second)  # one too many
+    assert buffers.take(8 << 20) is first
+    assert buffers.take(8 << 20) is not second
+    assert len(buffers.take(9 << 20)) == 9 << 20
+    with buffers.lent(3) as view:
+        assert len(view) == 3
+    with buffers.lent(1 << 20) as again:
+        assert again.obj is view.obj
+
+
+def test_nothing_that_a_person_configures_can_add_a_header() -> None:
+    settings = ObsSettings(
+        endpoint="http://127.0.0.1:1", access_key="a", secret_key="s", token="t\r\nx-obs-acl: public"
+    )
+    with pytest.raises(ValueError, match="more than one line"):
+        ObsService(settings).bucket("bucket").wire.head("key")
