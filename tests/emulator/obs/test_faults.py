@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import http.client
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,17 @@ from launcher.emulator.obs import Fault, Faults, Kind, ObsServer
 from tests.emulator.obs.conftest import Client
 from tests.servers.emulated import serving
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""The SDK leaves the socket of a request that breaks to the garbage collector."""
+
 DATA = bytes(range(256)) * 1000
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What the SDK leaves is collected here, and not during some other test."""
+    yield
+    gc.collect()
 
 
 def put(sdk: ObsClient, data: bytes = DATA, **headers: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -21,6 +22,14 @@ from tests.servers.process import ACCESS_KEY, SECRET_KEY
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The SDK leaves the socket of a request that breaks to the garbage collector."""
+
+
+@pytest.fixture(autouse=True)
+def collected() -> Iterator[None]:
+    """What the SDK leaves is collected here, and not during some other test."""
+    yield
+    gc.collect()
+
 
 SMALL = bytes(range(256)) * 400
 LARGE = 40 << 20
