@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 from launcher.errors import DataError, SecretFound, UsageError, nearest
 from launcher.jobs import Job
 from launcher.output import Progress
-from launcher.paths import BUCKET, ROOT, Home
+from launcher.paths import Home
 from launcher.secrets import find_secret_in_value
 from launcher.snapshot import Snapshot, take
 from launcher.spec import Scalar, as_text
@@ -23,6 +24,9 @@ from launcher.targets.base import Target
 from storage.base import Storage
 from storage.manifest import Entry, Manifest, committed
 from storage.urls import is_remote
+
+Url = Callable[..., str]
+"""``Target.url``."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -110,7 +114,8 @@ class Plan(msgspec.Struct, frozen=True):
 def make_plan(job: Job, options: Options, target: Target, home: Home, progress: Progress) -> Plan:
     """Look, decide, and write nothing. Raises what is wrong with the request before anything is spent."""
     named = _refuse_secrets(job, options)
-    data = _data(job, options, home, progress)
+    url = target.url
+    data = _data(job, options, home, progress, url)
     snapshot = take(job, options.allow_secrets - named, data.path if data else None)
     run = new_run_id(job.spec.name)
     plan = Plan(
@@ -124,7 +129,7 @@ def make_plan(job: Job, options: Options, target: Target, home: Home, progress: 
         data=data,
         output_url=url("runs", run, "output"),
         log_url=url("runs", run, "log"),
-        upload=_upload(target.storage(), snapshot.manifest, data),
+        upload=_upload(target.storage(), snapshot.manifest, data, url),
     )
     return msgspec.structs.replace(plan, request=target.request(plan))
 
@@ -134,11 +139,6 @@ def new_run_id(job: str) -> str:
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
     return f"{job}-{stamp}-{''.join(letters[byte % 32] for byte in os.urandom(5))}"
-
-
-def url(*parts: str) -> str:
-    """The URL of a folder of ours in the bucket; it ends with ``/``, as ModelArts wants folders to."""
-    return f"obs://{BUCKET}/{ROOT}/{'/'.join(parts)}/"
 
 
 def key_of(folder_url: str) -> str:
@@ -166,7 +166,7 @@ def _refuse_secrets(job: Job, options: Options) -> set[str]:
     return {name for name, _ in values}
 
 
-def _data(job: Job, options: Options, home: Home, progress: Progress) -> Data | None:
+def _data(job: Job, options: Options, home: Home, progress: Progress, url: Url) -> Data | None:
     named = job.spec.data
     given = options.data if options.data is not None else named
     if not given:
@@ -191,10 +191,10 @@ def _data(job: Job, options: Options, home: Home, progress: Progress) -> Data | 
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataError(f"{given}: {problems[0]}{more}", f"python -m launcher data check {given}")
-    return _folder(path, home, dataset, progress)
+    return _folder(path, home, dataset, progress, url)
 
 
-def _folder(path: Path, home: Home, dataset: str | None, progress: Progress) -> Data:
+def _folder(path: Path, home: Home, dataset: str | None, progress: Progress, url: Url) -> Data:
     from storage.manifest import HashCache, scan
 
     with contextlib.ExitStack() as stack:
@@ -207,7 +207,7 @@ def _folder(path: Path, home: Home, dataset: str | None, progress: Progress) -> 
     return Data(name, url("data", name, manifest.content_hash), dataset, path, manifest)
 
 
-def _upload(storage: Storage, code: Manifest, data: Data | None) -> dict[str, int]:
+def _upload(storage: Storage, code: Manifest, data: Data | None, url: Url) -> dict[str, int]:
     counts = {"files": 0, "bytes": 0, "already_there": 0}
     trees = [(url("code", code.content_hash), code)]
     if data and data.manifest:
