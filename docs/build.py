@@ -19,8 +19,11 @@ sys.path.insert(0, str(HOUSE))
 
 import msgspec  # noqa: E402  (after the path is set)
 
+from launcher import settings  # noqa: E402
 from launcher.cli import VERBS  # noqa: E402
+from launcher.cli import config as config_verb  # noqa: E402
 from launcher.cli.storage import SUB_VERBS  # noqa: E402
+from launcher.modelarts import causes, explain  # noqa: E402
 from launcher.spec import JobSpec  # noqa: E402
 
 
@@ -64,7 +67,8 @@ def helps() -> str:
     """What every verb's ``--help`` prints."""
     parts = []
     data = (["data", sub] for sub in ("prepare", "check", "preview", "list"))
-    for words in [[], *([verb] for verb in VERBS), *data, *(["storage", sub] for sub in SUB_VERBS)]:
+    config = (["config", sub] for sub in config_verb.SUB_VERBS)
+    for words in [[], *([verb] for verb in VERBS), *data, *(["storage", sub] for sub in SUB_VERBS), *config]:
         command = [sys.executable, "-m", "launcher", *words, "--help"]
         env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
         done = subprocess.run(command, cwd=HOUSE, env=env, capture_output=True, text=True, check=True)
@@ -73,10 +77,47 @@ def helps() -> str:
     return "\n".join(parts)
 
 
+def settings_table() -> str:
+    """Every key of a settings file, its variables and its default."""
+    rows = ["| key | variables | default | meaning |", "|---|---|---|---|"]
+    meanings = msgspec.json.schema(settings.Settings)["$defs"]["Settings"]["properties"]
+    for key, default in settings.DEFAULTS.items():
+        variables = ", ".join(f"`{name}`" for name in settings.variables(key))
+        rows.append(f"| `{key}` | {variables} | `{json.dumps(default)}` | {meanings[key].get('description', '')} |")
+    return "\n".join(rows)
+
+
+def causes_table() -> str:
+    """What a failed run's log and exit code can tell."""
+    rows = ["| kind | what happened | what to do |", "|---|---|---|"]
+    known = [(rule.kind, rule.what, rule.hint) for rule in causes.RULES] + list(causes.EXIT_CODES.values())
+    for kind, what, hint in known:
+        what = re.sub(r"\{(\w+)\}", lambda found: f"*{found[1]}*", what)
+        rows.append(f"| {kind} | {what} | {hint} |")
+    return "\n".join(rows)
+
+
+def codes_table() -> str:
+    """What a service's error codes mean."""
+    rows = ["| code | meaning | what mends it |", "|---|---|---|"]
+    rows += [f"| {code} | {what} | {hint} |" for code, (what, hint) in explain.CODES.items()]
+    rows += [f"| ModelArts.{first}-{last} | {what} | {hint} |" for first, last, (what, hint) in explain.FAMILIES]
+    rows += [f"| HTTP {status}, no known code | {what} | {hint} |" for status, (what, hint) in explain.STATUSES.items()]
+    return "\n".join(rows)
+
+
 def splice(path: Path, name: str, text: str) -> str:
     """The file with the part between ``<!-- NAME -->`` and ``<!-- /NAME -->`` replaced."""
-    pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", path.read_text("utf-8"), count=1, flags=re.DOTALL)
+    return splice_all(path, {name: text})
+
+
+def splice_all(path: Path, parts: dict[str, str]) -> str:
+    """The file with several parts replaced."""
+    whole = path.read_text("utf-8")
+    for name, text in parts.items():
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        whole = re.sub(pattern, lambda m, text=text: f"{m[1]}{text}\n{m[2]}", whole, count=1, flags=re.DOTALL)
+    return whole
 
 
 def build() -> dict[Path, str]:
@@ -86,6 +127,10 @@ def build() -> dict[Path, str]:
         DOCS / "job.schema.json": json.dumps(found, indent=2) + "\n",
         DOCS / "job-yaml.md": splice(DOCS / "job-yaml.md", "keys", keys(found)),
         DOCS / "cli.md": splice(DOCS / "cli.md", "help", helps()),
+        DOCS / "configuration.md": splice(DOCS / "configuration.md", "settings", settings_table()),
+        DOCS / "troubleshooting.md": splice_all(
+            DOCS / "troubleshooting.md", {"causes": causes_table(), "codes": codes_table()}
+        ),
     }
 
 

@@ -10,7 +10,9 @@
     ├── PreflightError            1    this machine cannot run the job as it is
     ├── RunNotFound             102    no run, or no single run, of that name (also LookupError)
     ├── NotFinished             101    the run is still going (also TimeoutError)
-    └── LedgerError               1    the record of runs cannot be read or written
+    ├── LedgerError               1    the record of runs cannot be read or written
+    └── ServiceError              1    the cloud's API said no, or nothing that can be read
+        └── Unsettled             1    whether it did what was asked is not known; a later command finds out
 
 Storage has a tree of its own (``storage.errors``) of the same shape: a message and a hint. Errors are raised in the
 core and worded once, by ``launcher.output.Output.error``.
@@ -96,6 +98,35 @@ class NotFinished(LauncherError, TimeoutError):
 
 class LedgerError(LauncherError):
     """The ledger cannot be read or written."""
+
+
+class ServiceError(LauncherError):
+    """ModelArts (or IAM) refused, failed, or did not answer.
+
+    ``status`` is HTTP's, 0 for no answer; ``code`` the service's own, such as ``ModelArts.2775``.
+    """
+
+    def __init__(self, message: str, hint: str = "", status: int = 0, code: str = "", request_id: str = "") -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.asked = 0.0
+        """Seconds that the service asked us to wait."""
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the service may have done what was asked all the same: no answer, its own failure, or nonsense."""
+        return self.status in (0, 408) or self.status >= 500 or 200 <= self.status < 400
+
+    @property
+    def passing(self) -> bool:
+        """Whether asking again later may help."""
+        return self.doubtful or self.status == 429
+
+
+class Unsettled(ServiceError):
+    """The answer to a request that may be sent only once was lost, and looking did not tell either."""
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from launcher.errors import LedgerError, RunNotFound
 from launcher.paths import Home
 from launcher.run import ACTIVE, Run, now
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
     id TEXT PRIMARY KEY, job TEXT NOT NULL, target TEXT NOT NULL, name TEXT NOT NULL, phase TEXT NOT NULL,
@@ -31,6 +31,8 @@ CREATE TABLE IF NOT EXISTS steps (
 );
 CREATE INDEX IF NOT EXISTS steps_by_run ON steps (run);
 """
+SINCE_2 = "ALTER TABLE runs ADD COLUMN remote TEXT NOT NULL DEFAULT '{}'"
+_JSON = ("parameters", "metrics", "result", "request", "remote")
 
 
 class Ledger:
@@ -63,16 +65,20 @@ class Ledger:
 
     def add(self, run: Run) -> None:
         """Write a new run down, before anything leaves the machine."""
-        columns = "id, job, target, name, phase, created_at, parameters, output, request"
-        values = (run.id, run.job, run.target, run.name, run.phase, run.created_at)
-        texts = (json.dumps(run.parameters), run.output, json.dumps(run.request))
+        self.add_found([run])
+
+    def add_found(self, runs: Sequence[Run]) -> None:
+        """Write runs down, all of them or, if one is there already, none."""
         with self._transaction() as db:
-            db.execute(f"INSERT INTO runs ({columns}) VALUES (?,?,?,?,?,?,?,?,?)", (*values, *texts))
-            self._note(db, run.id, run.phase)
+            for run in runs:
+                values = {name: _text(name, getattr(run, name)) for name in Run.__struct_fields__}
+                marks = ", ".join(f":{name}" for name in values)
+                db.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)
+                self._note(db, run.id, run.phase, run.message)
 
     def move(self, run_id: str, phase: str, since: Sequence[str] = ACTIVE, **columns: Any) -> bool:
         """Move a run to ``phase`` if it is in one of ``since``; says whether it did. ``columns`` are set with it."""
-        values = {k: json.dumps(v) if k in ("metrics", "result") and v is not None else v for k, v in columns.items()}
+        values = {name: _text(name, value) for name, value in columns.items()}
         sets = ", ".join(f"{name}=:{name}" for name in ["phase", *values])
         marks = ",".join(f"'{phase_}'" for phase_ in since)
         with self._transaction() as db:
@@ -81,6 +87,13 @@ class Ledger:
             if moved:
                 self._note(db, run_id, phase, str(columns.get("message", "")))
         return moved
+
+    def update(self, run_id: str, **columns: Any) -> None:
+        """Set what has come to be known of a run, which is no step of it."""
+        sets = ", ".join(f"{name}=:{name}" for name in columns)
+        values = {name: _text(name, value) for name, value in columns.items()}
+        with self._transaction() as db:
+            db.execute(f"UPDATE runs SET {sets} WHERE id=:id", {"id": run_id, **values})
 
     def note(self, run_id: str, step: str, detail: str = "") -> None:
         """Write down one step of a run."""
@@ -150,6 +163,8 @@ class Ledger:
             with self._transaction() as db:
                 for statement in SCHEMA.split(";"):
                     db.execute(statement)
+                if "remote" not in {row["name"] for row in db.execute("PRAGMA table_info(runs)")}:
+                    db.execute(SINCE_2)
                 db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
     @staticmethod
@@ -181,6 +196,10 @@ class Ledger:
 
 def _run(row: sqlite3.Row) -> Run:
     values = dict(row)
-    for name in ("parameters", "metrics", "result", "request"):
+    for name in _JSON:
         values[name] = json.loads(values[name]) if values[name] is not None else None
     return Run(**values)
+
+
+def _text(column: str, value: Any) -> Any:
+    return json.dumps(value) if column in _JSON and value is not None else value

@@ -1,6 +1,6 @@
 """A tail with a cursor that can be trusted.
 
-Per worker, the cursor counts the bytes that were handed on; it only grows. The end of a run is found like this::
+Per worker, the cursor is the target's; it begins at 0 and only goes forward. The end of a run is found like this::
 
     phase read      log read           then
     not final       some bytes         hand them on, look again soon
@@ -16,12 +16,40 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from launcher.errors import ServiceError
 from launcher.ledger import Ledger
 from launcher.run import Run
 from launcher.targets.base import Target
+from storage.errors import Unreachable
 
 Write = Callable[[bytes], None]
+
+
+class Patience:
+    """How long a service that does not answer is waited for while a run is watched: it goes on without us."""
+
+    LONGEST = 600.0
+    """Seconds without one answer."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._since: float | None = None
+
+    def renew(self) -> None:
+        """It has answered."""
+        self._since = None
+
+    def bear(self, error: Exception) -> None:
+        """Raise the error if it is final, or has lasted too long; else say it, once."""
+        if isinstance(error, ServiceError) and not error.passing:
+            raise error
+        if self._since is None:
+            self._since = time.monotonic()
+            self._say(f"{error}; trying again")
+        elif time.monotonic() - self._since > self.LONGEST:
+            raise error
 
 
 class LogReader:
@@ -29,9 +57,16 @@ class LogReader:
 
     def __init__(self, target: Target, run: Run) -> None:
         self.target, self.run = target, run
-        self.cursors = dict.fromkeys(range(target.workers(run)), 0)
+        self.cursors: dict[int, Any] = dict.fromkeys(range(target.workers(run)), 0)
         self.partial = dict.fromkeys(self.cursors, b"")
         self.prefixed = len(self.cursors) > 1
+        self.grew = time.monotonic()
+        """When there was last something new."""
+
+    @property
+    def idle(self) -> float:
+        """Seconds without anything new."""
+        return time.monotonic() - self.grew
 
     def read(self) -> Iterator[bytes]:
         """What has come since the last call, in pieces of at most 1 MiB."""
@@ -41,6 +76,7 @@ class LogReader:
                 self.cursors[worker] = chunk.cursor
                 if not chunk.data:
                     break
+                self.grew = time.monotonic()
                 yield self._lines(worker, chunk.data) if self.prefixed else chunk.data
 
     def rest(self) -> Iterator[bytes]:
@@ -59,18 +95,23 @@ def follow(reader: LogReader, ledger: Ledger, write: Write, look: Callable[[Run]
     """Hand the log on until the run has ended, in whose final phase it is returned; ``look`` sees every state of it."""
     target, run = reader.target, reader.run
     shortest, longest = target.poll_seconds
-    pause = shortest
+    pause, patience = shortest, Patience(target.say)
     while True:
-        run = target.refresh(run, ledger)
-        look(run)
         quiet = True
-        for piece in reader.read():
-            quiet = False
-            write(piece)
-        if run.final:
-            for piece in reader.rest():
+        try:
+            run = target.refresh(run, ledger)
+            look(run)
+            reader.run = run
+            for piece in reader.read():
+                quiet = False
                 write(piece)
-            return run
+            if run.final:
+                for piece in reader.rest():
+                    write(piece)
+                return run
+            patience.renew()
+        except (ServiceError, Unreachable) as error:
+            patience.bear(error)
         pause = min(pause * 1.1, longest) if quiet else shortest
         time.sleep(pause)
 

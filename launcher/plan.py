@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import msgspec
 from launcher.errors import DataError, SecretFound, UsageError, nearest
 from launcher.jobs import Job
 from launcher.output import Progress
-from launcher.paths import BUCKET, ROOT, Home
+from launcher.paths import Home
 from launcher.secrets import find_secret_in_value
 from launcher.snapshot import Snapshot, take
 from launcher.spec import Scalar, as_text
@@ -26,6 +27,9 @@ from storage.errors import NotFound
 from storage.manifest import Entry, Manifest, committed
 from storage.packing import counts, index_key
 from storage.urls import ObsUrl, is_remote
+
+Url = Callable[..., str]
+"""``Target.url``."""
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -117,10 +121,11 @@ class Plan(msgspec.Struct, frozen=True):
 def make_plan(job: Job, options: Options, target: Target, home: Home, progress: Progress) -> Plan:
     """Look, decide, and write nothing. Raises what is wrong with the request before anything is spent."""
     named = _refuse_secrets(job, options)
-    data = _data(job, options, home, progress)
+    url = target.url
+    data = _data(job, options, home, progress, url)
     snapshot = take(job, options.allow_secrets - named, data.path if data else None)
     storage = target.storage()
-    data = _as_shards(data, job, snapshot, storage)
+    data = _as_shards(data, job, snapshot, target)
     run = new_run_id(job.spec.name)
     plan = Plan(
         run=run,
@@ -133,7 +138,7 @@ def make_plan(job: Job, options: Options, target: Target, home: Home, progress: 
         data=data,
         output_url=url("runs", run, "output"),
         log_url=url("runs", run, "log"),
-        upload=_upload(storage, snapshot.manifest, data),
+        upload=_upload(storage, snapshot.manifest, data, url),
     )
     return msgspec.structs.replace(plan, request=target.request(plan))
 
@@ -143,11 +148,6 @@ def new_run_id(job: str) -> str:
     stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
     letters = "abcdefghijkmnpqrstuvwxyz23456789"
     return f"{job}-{stamp}-{''.join(letters[byte % 32] for byte in os.urandom(5))}"
-
-
-def url(*parts: str) -> str:
-    """The URL of a folder of ours in the bucket; it ends with ``/``, as ModelArts wants folders to."""
-    return f"obs://{BUCKET}/{ROOT}/{'/'.join(parts)}/"
 
 
 def key_of(folder_url: str) -> str:
@@ -175,7 +175,7 @@ def _refuse_secrets(job: Job, options: Options) -> set[str]:
     return {name for name, _ in values}
 
 
-def _data(job: Job, options: Options, home: Home, progress: Progress) -> Data | None:
+def _data(job: Job, options: Options, home: Home, progress: Progress, url: Url) -> Data | None:
     named = job.spec.data
     given = options.data if options.data is not None else named
     if not given:
@@ -200,10 +200,10 @@ def _data(job: Job, options: Options, home: Home, progress: Progress) -> Data | 
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
             raise DataError(f"{given}: {problems[0]}{more}", f"python -m launcher data check {given}")
-    return _folder(path, home, dataset, progress)
+    return _folder(path, home, dataset, progress, url)
 
 
-def _folder(path: Path, home: Home, dataset: str | None, progress: Progress) -> Data:
+def _folder(path: Path, home: Home, dataset: str | None, progress: Progress, url: Url) -> Data:
     from storage.manifest import HashCache, scan
 
     with contextlib.ExitStack() as stack:
@@ -216,14 +216,15 @@ def _folder(path: Path, home: Home, dataset: str | None, progress: Progress) -> 
     return Data(name, url("data", name, manifest.content_hash), dataset, path, manifest)
 
 
-def _as_shards(data: Data | None, job: Job, snapshot: Snapshot, storage: Storage) -> Data | None:
+def _as_shards(data: Data | None, job: Job, snapshot: Snapshot, target: Target) -> Data | None:
     """The data as it will lie in the bucket: as shards, at a prefix of its own, if it is worth it and the boot file can
     unpack them. A tree that is there as plain files is not sent again. DataError for packed data, used in place, that
     the boot file cannot read."""
     if data is None or data.dataset:
         return data
+    storage = target.storage()
     if data.manifest is None:
-        if _is_packed(storage, data.url) and not unpacks(job.spec.boot_file, snapshot):
+        if _is_packed(target, data.url) and not unpacks(job.spec.boot_file, snapshot):
             raise DataError(
                 f"{data.url} is packed, and {job.spec.boot_file} does not unpack it",
                 f"python -m launcher storage sync {data.url} FOLDER, and submit with --data FOLDER",
@@ -232,21 +233,21 @@ def _as_shards(data: Data | None, job: Job, snapshot: Snapshot, storage: Storage
     packed = counts(data.manifest) if job.spec.pack == "auto" else None
     if not packed or not unpacks(job.spec.boot_file, snapshot) or is_committed(storage, data.url, data.manifest):
         return data
-    place = url("data", data.name, f"{data.manifest.content_hash}-packed")
+    place = target.url("data", data.name, f"{data.manifest.content_hash}-packed")
     return msgspec.structs.replace(data, url=place, packed=packed)
 
 
-def _is_packed(storage: Storage, folder_url: str) -> bool:
+def _is_packed(target: Target, folder_url: str) -> bool:
     """Whether a folder of our bucket holds shards; submits put them nowhere else."""
     place = ObsUrl.parse(folder_url)
-    if place.bucket == BUCKET:
+    if place.bucket == target.bucket:
         with contextlib.suppress(NotFound):
-            storage.stat(index_key(place.key))
+            target.storage().stat(index_key(place.key))
             return True
     return False
 
 
-def _upload(storage: Storage, code: Manifest, data: Data | None) -> dict[str, Any]:
+def _upload(storage: Storage, code: Manifest, data: Data | None, url: Url) -> dict[str, Any]:
     upload: dict[str, Any] = {"files": 0, "bytes": 0, "already_there": 0, "packed": None}
     trees: list[tuple[str, Manifest, dict[str, int] | None]] = [(url("code", code.content_hash), code, None)]
     if data and data.manifest:

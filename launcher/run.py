@@ -37,6 +37,8 @@ class Run(msgspec.Struct, frozen=True):
     result: dict[str, Any] | None = None
     message: str = ""
     request: dict[str, Any] = {}
+    remote: dict[str, Any] = {}
+    """What the target calls the run and where it is: ``id``, ``region``, ``project``, ``tasks``, ``price``."""
 
     @property
     def final(self) -> bool:

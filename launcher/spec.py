@@ -50,8 +50,69 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     nodes: Annotated[int, msgspec.Meta(ge=1, le=64, description="How many workers run the boot file.")] = 1
     flavor: Annotated[
-        str, msgspec.Meta(description="The machine on ModelArts, in the console's words; ignored by the local target.")
+        str,
+        msgspec.Meta(
+            description="The machine on ModelArts, in the console's words or by its id; ignored by the local target."
+        ),
     ] = "Ascend: 1*Ascend 910"
+    pool: Annotated[
+        str, msgspec.Meta(description="A dedicated resource pool's id; empty: the settings' one, else the public pool.")
+    ] = ""
+    priority: Annotated[
+        Annotated[int, msgspec.Meta(ge=0, le=3)] | None,
+        msgspec.Meta(description="Of the job in its dedicated pool, 1 to 3."),
+    ] = None
+    preemptible: Annotated[bool, msgspec.Meta(description="Whether jobs of a higher priority may take its place.")] = (
+        False
+    )
+    price_per_hour: Annotated[
+        Annotated[float, msgspec.Meta(ge=0)] | None,
+        msgspec.Meta(description="What a node costs an hour, in your currency: for show's cost."),
+    ] = None
+
+
+class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file system that ModelArts mounts."""
+
+    path: Annotated[str, msgspec.Meta(description="Where it is mounted: not /, /cache or /home/ma-user/modelarts.")]
+    nfs: Annotated[str, msgspec.Meta(description="SFS Turbo: 192.168.0.82:/")] = ""
+    pfs: Annotated[str, msgspec.Meta(description="A parallel file system of OBS: /name/folder")] = ""
+    obs: Annotated[str, msgspec.Meta(description="A bucket: /bucket/folder")] = ""
+    read_only: Annotated[bool, msgspec.Meta(description="Of nfs only.")] = False
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.nfs, self.pfs, self.obs))) != 1:
+            raise ValueError("volumes: each has one of nfs, pfs and obs")
+        if not self.path.startswith("/") or self.path.rstrip("/") in ("", "/cache", "/home/ma-user/modelarts"):
+            raise ValueError(f"volumes: nothing can be mounted at {self.path!r}")
+
+    def to_api(self) -> dict[str, Any]:
+        """As an item of `spec.volumes`."""
+        if self.nfs:
+            nfs = {"nfs_server_path": self.nfs, "local_path": self.path, "read_only": self.read_only}
+            return {"nfs": nfs}
+        kind = "pfs" if self.pfs else "obs"
+        return {kind: {f"{kind}_path": self.pfs or self.obs, "local_path": self.path}}
+
+
+class Notification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom ModelArts tells."""
+
+    topic: Annotated[str, msgspec.Meta(description="An SMN topic: urn:smn:REGION:PROJECT:NAME")]
+    events: Annotated[
+        list[
+            Literal[
+                "JobStarted",
+                "JobCompleted",
+                "JobFailed",
+                "JobTerminated",
+                "JobRestarted",
+                "JobHanged",
+                "JobPreempted",
+            ]
+        ],
+        msgspec.Meta(description="What is told; empty: JobCompleted and JobFailed."),
+    ] = []
 
 
 class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +139,19 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         list[str], msgspec.Meta(description="Python modules that must be importable before a local run starts.")
     ] = []
     resources: Resources = Resources()
+    engine: Annotated[
+        str, msgspec.Meta(description="ModelArts' image: MindSpore >= 2, PyTorch 1.8, or an engine's id.")
+    ] = "MindSpore >= 2"
+    volumes: Annotated[list[Volume], msgspec.Meta(max_length=8, description="What ModelArts mounts.")] = []
+    retries: Annotated[
+        int, msgspec.Meta(ge=0, le=3, description="How often ModelArts starts a failed run again, in the same folders.")
+    ] = 0
+    tags: Annotated[
+        dict[str, str], msgspec.Meta(max_length=20, description="Tags of the job on ModelArts, for its bills.")
+    ] = {}
+    notification: Annotated[
+        Notification | None, msgspec.Meta(description="An SMN topic that ModelArts tells how it goes.")
+    ] = None
     contract: Annotated[
         Literal["new", "old"],
         msgspec.Meta(description="new: the platform fills and copies out folders; old: the script is given URLs."),

@@ -17,7 +17,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from launcher.errors import ExitCode
+from launcher.errors import ExitCode, Unsettled
 from launcher.ledger import Ledger
 from launcher.output import Progress, Say
 from launcher.plan import Plan, is_committed, key_of
@@ -33,7 +33,13 @@ def submit(
     ``check`` is called between the steps, and as bytes go up; what it raises ends the submit. It is not called once
     the target has the run.
     """
-    run = Run(
+    run = planned(plan, target)
+    return start(run, target, ledger, lambda: stage(plan, target, ledger, progress, check), check)
+
+
+def planned(plan: Plan, target: Target) -> Run:
+    """The run that a plan is for, before it is written down."""
+    return Run(
         id=plan.run,
         job=plan.job.spec.name,
         target=target.name,
@@ -43,16 +49,28 @@ def submit(
         parameters=dict(plan.parameters),
         output=plan.output_url,
         request=plan.request,
+        remote=target.remote(plan),
     )
+
+
+def start(
+    run: Run,
+    target: Target,
+    ledger: Ledger,
+    prepare: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None,
+) -> Run:
+    """Write a run down, ``prepare`` what it needs in the bucket, and hand it to the target."""
     with target.claim(run.id):
         check()
         ledger.add(run)
         try:
-            stage(plan, target, ledger, progress, check)
-            storage = target.storage()
-            storage.write(f"{key_of(plan.output_url)[: -len('/output')]}/run.json", record(run))
+            prepare()
+            target.storage().write(f"{key_of(run.output)[: -len('/output')]}/run.json", record(run))
             check()
             target.create(run, ledger)
+        except Unsettled:
+            raise  # the run may be there: whoever looks next finds out
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt)
             message = "interrupted before it started" if stopped else f"could not be submitted: {error}"

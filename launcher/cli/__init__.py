@@ -10,9 +10,14 @@ VERBS = {
     "wait": "wait for runs to end, and end as they did",
     "stop": "stop runs; each may save a last checkpoint",
     "pull": "bring a run's output home",
+    "resubmit": "run the code and data of an earlier run again, with other parameters",
+    "adopt": "make a job that was started elsewhere a run",
     "delete": "forget runs and remove what they left",
     "data": "prepare, check, preview and list data sets",
     "storage": "list, copy, synchronise and remove objects in buckets, here or in OBS",
+    "doctor": "look at everything a run needs, before a byte is sent",
+    "config": "show and write settings: accounts, regions, buckets",
+    "emulator": "ModelArts' API on this machine, with jobs that really run: no account needed",
     "completion": "print the shell's completion script",
 }
 """Verb -> the line that ``--help`` shows; the verb's code is ``launcher.cli.VERB``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,10 @@ from launcher.output import PHASE_STYLES, Output
 
 if TYPE_CHECKING:
     from launcher.ledger import Ledger
+    from launcher.logs import LogReader
     from launcher.paths import Home
     from launcher.run import Run
+    from launcher.targets.base import Target
 
 
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +66,10 @@ class Interrupts:
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._before)
 
+    def release(self) -> None:
+        """From here on Ctrl-C is raised again."""
+        signal.signal(signal.SIGINT, self._before)
+
     def check(self) -> None:
         """Raise what Ctrl-C would have raised; for the places where that does no harm."""
         if self.count:
@@ -98,13 +104,76 @@ def ending(run: Run, out: Output) -> str:
     return "\n".join(lines)
 
 
+def tell_end(run: Run, target: Target, out: Output) -> None:
+    """How a run ended, and why as far as that can be told."""
+    out.say(ending(run, out))
+    for cause in target.causes(run):
+        out.say(f"cause:  {cause['what']}" + (f" ({cause['evidence']})" if cause["evidence"] else ""))
+        out.say(f"mend:   {cause['hint']}")
+
+
 def brief(value: object) -> str:
     """A number in five significant digits; anything else as it is."""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def refreshed(runs: Iterable[Run], home: Home, ledger: Ledger) -> list[Run]:
-    """The runs as they are now: those that have not ended are asked after."""
-    from launcher.targets import open_target
+class Targets:
+    """The targets of one call, each opened once, when a run needs it."""
 
-    return [run if run.final else open_target(run.target, home).refresh(run, ledger) for run in runs]
+    def __init__(self, home: Home, out: Output) -> None:
+        self.home, self.out = home, out
+        self._open: dict[tuple[str, str], Target] = {}
+
+    def __enter__(self) -> Targets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for target in self._open.values():
+            target.close()
+
+    def of(self, run: Run) -> Target:
+        """Where the run is, with the account that it was started with."""
+        return self.named(run.target, str(run.remote.get("profile") or ""))
+
+    def named(self, name: str, profile: str = "") -> Target:
+        from launcher.targets import open_target
+
+        if (name, profile) not in self._open:
+            target = self._open[name, profile] = open_target(name, self.home, profile=profile or None)
+            target.say = self.out.warn
+            for note in target.notes:
+                self.out.warn(note)
+        return self._open[name, profile]
+
+    def refreshed(self, runs: Iterable[Run], ledger: Ledger, patient: bool = False) -> list[Run]:
+        """The runs as they are now: those that have not ended are asked after. ``patient``: one that cannot be asked
+        after stays as it is known, with a warning."""
+        from launcher.errors import LauncherError
+        from storage.errors import StorageError
+
+        found = []
+        for run in runs:
+            try:
+                found.append(run if run.final else self.of(run).refresh(run, ledger))
+            except (LauncherError, StorageError) as error:
+                if not patient:
+                    raise
+                self.out.warn(f"{run.id} is shown as it was: {error}")
+                found.append(run)
+        return found
+
+
+def watcher(target: Target, reader: LogReader, out: Output) -> Callable[[Run], None]:
+    """What ``follow`` tells of a run's state: what the target has to say to a person, each thing once."""
+
+    def look(run: Run) -> None:
+        for line in target.notice(run, reader.idle):
+            out.say(line)
+
+    return look
+
+
+def detached(run: Run, out: Output) -> None:
+    """The two next commands of somebody who stops following a run that goes on."""
+    out.say(f"the run goes on; see it again: python -m launcher logs -f {run.id}")
+    out.say(f"              or stop it: python -m launcher stop {run.id}")

@@ -17,21 +17,20 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import refreshed
+    from launcher.cli.common import Targets
     from launcher.ledger import Ledger
     from launcher.paths import Home
-    from launcher.targets import open_target
 
     home = Home.find()
-    with Ledger(home) as ledger:
-        runs = refreshed([ledger.find(reference) for reference in args.run], home, ledger)
+    with Ledger(home) as ledger, Targets(home, out) as targets:
+        runs = targets.refreshed([ledger.find(reference) for reference in args.run], ledger)
         for run in runs:
             if not run.final:
                 raise LauncherError(f"{run.id} is {run.phase}", f"python -m launcher stop {run.id}")
         if not args.yes:
             _ask([run.id for run in runs], out)
         for run in runs:
-            open_target(run.target, home).delete(run, args.keep_output)
+            targets.of(run).delete(run, args.keep_output)
             ledger.delete(run.id)
             out.say(f"deleted {run.id}")
     if out.json_mode:

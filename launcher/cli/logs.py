@@ -17,19 +17,18 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import ending
+    from launcher.cli.common import Targets, detached, tell_end, watcher
     from launcher.ledger import Ledger
     from launcher.logs import LogReader, follow, write_tail
     from launcher.paths import Home
     from launcher.submit import exit_code_of
-    from launcher.targets import open_target
 
     if args.tail is not None and args.tail < 0:
         raise UsageError(f"--tail {args.tail}: a number of lines", "--tail 50")
     home = Home.find()
-    with Ledger(home) as ledger:
+    with Ledger(home) as ledger, Targets(home, out) as targets:
         run = ledger.find(args.run)
-        target = open_target(run.target, home)
+        target = targets.of(run)
         run = target.refresh(run, ledger)
         reader = LogReader(target, run)
         if args.tail is not None:
@@ -43,13 +42,12 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
                 out.log(piece)
             return ExitCode.OK
         try:
-            run = follow(reader, ledger, out.log)
+            run = follow(reader, ledger, out.log, watcher(target, reader, out))
         except KeyboardInterrupt:
-            out.say(f"the run goes on; see it again: python -m launcher logs -f {run.id}")
-            out.say(f"              or stop it: python -m launcher stop {run.id}")
+            detached(run, out)
             raise
-    if out.json_mode:
-        out.json(run.to_json())
-    else:
-        out.say(ending(run, out))
+        if out.json_mode:
+            out.json(run.to_json())
+        else:
+            tell_end(run, target, out)
     return exit_code_of(run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from launcher.errors import ExitCode
+from launcher.errors import ExitCode, UsageError, nearest
 from launcher.output import Output
 
 
@@ -17,21 +17,37 @@ def register(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--phase", action="append", default=[], choices=phases, help="only runs in this phase")
     which.add_argument("--active", action="store_true", help="only runs that have not ended")
     parser.add_argument("--target", default="", help="only runs on this target")
+    parser.add_argument("-P", "--profile", default="", help="the account whose runs are asked for, with --target")
+    parser.add_argument("--mine", action="store_true", help="leave out jobs that no launcher started")
     parser.add_argument("--since", default="", metavar="TIME", help="only runs made since then: 2026-11-21, 90m, 2d")
     parser.add_argument("-n", "--limit", type=int, default=-1, metavar="N", help="at most so many")
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import brief, refreshed
+    from launcher.cli.common import Targets, brief
     from launcher.ledger import Ledger
     from launcher.paths import Home
     from launcher.run import ACTIVE
+    from launcher.settings import load_settings
+    from launcher.targets import TARGETS
 
+    if args.target and args.target not in TARGETS:
+        raise UsageError(f"there is no target {args.target!r}", nearest(args.target, TARGETS))
     home = Home.find()
-    with Ledger(home) as ledger:
-        refreshed(ledger.runs(phases=ACTIVE), home, ledger)
+    asked = args.target or load_settings(home).target
+    with Ledger(home, create=asked != "local") as ledger, Targets(home, out) as targets:
+        others = []
+        if asked != "local":
+            others = targets.named(asked, args.profile).sync(ledger)
+        targets.refreshed(ledger.runs(phases=ACTIVE, target=args.target), ledger, patient=True)
         phases = [*args.phase, *(ACTIVE if args.active else ())]
-        found = ledger.runs(args.job, phases, args.target, args.limit, _since(args.since))
+        since = _since(args.since)
+        found = ledger.runs(args.job, phases, args.target, -1 if others else args.limit, since)
+    if others and not args.mine:
+        fits = [run for run in others if not args.job or run.job == args.job]
+        fits = [run for run in fits if (not phases or run.phase in phases) and run.created_at >= since]
+        found = sorted([*found, *fits], key=lambda run: run.created_at, reverse=True)
+    found = found[: args.limit] if args.limit >= 0 else found
     if out.json_mode:
         out.json([run.to_json() for run in found])
         return ExitCode.OK

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from launcher.cli.common import add_run
-from launcher.errors import ExitCode
+from launcher.errors import ExitCode, LauncherError
 from launcher.output import PHASE_STYLES, Output
 
 
@@ -14,17 +15,27 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import brief, refreshed, shown
+    from launcher.cli.common import Targets, brief, shown
     from launcher.cli.runs import took
     from launcher.ledger import Ledger
     from launcher.paths import Home
+    from storage.errors import StorageError
 
     home = Home.find()
-    with Ledger(home) as ledger:
-        [run] = refreshed([ledger.find(args.run)], home, ledger)
+    with Ledger(home) as ledger, Targets(home, out) as targets:
+        run = ledger.find(args.run)
+        more: dict[str, Any] = {}
+        try:
+            target = targets.of(run)
+            run = target.refresh(run, ledger)
+            more = target.describe(run)
+        except (LauncherError, StorageError) as error:
+            if not run.final:
+                raise
+            out.warn(f"only what is known here: {error}")
         steps = ledger.steps(run.id)
     if out.json_mode:
-        out.json({**run.to_json(), "steps": steps})
+        out.json({**run.to_json(), "steps": steps, **more})
         return ExitCode.OK
     code = "" if run.exit_code is None else f", exit code {run.exit_code}"
     rows = [
@@ -45,7 +56,26 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     for name, value in rows:
         if value:
             out.data(f"{name:<11}{value}")
+    _more(more, out)
     out.data("steps")
     for step in steps:
         out.data(f"  {step['at']}  {step['step']}" + (f"  {step['detail']}" if step["detail"] else ""))
     return ExitCode.OK
+
+
+def _more(more: dict[str, Any], out: Output) -> None:
+    """What the cloud adds, as far as it has said anything."""
+    rows = [("machine", more.get("machine")), ("job", more.get("job_id")), ("cost", more.get("cost"))]
+    rows.append(("usage", ", ".join(f"{k} {v:g} %" for k, v in (more.get("usage") or {}).items() if v is not None)))
+    for cause in more.get("causes") or ():
+        rows += [("cause", cause["what"]), ("", cause["evidence"]), ("mend", cause["hint"])]
+    for name, value in rows:
+        if value:
+            out.data(f"{name:<11}{value}")
+    for title in ("stages", "events"):
+        lines = more.get(title) or []
+        if lines:
+            out.data(title)
+        for line in lines:
+            text = line.get("message") or f"{line.get('name')}: {line.get('en_message') or ''}"
+            out.data(f"  {line.get('time') or line.get('start_time') or ''}  {text}")

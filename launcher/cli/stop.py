@@ -17,24 +17,24 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import ending
+    from launcher.cli.common import Targets, ending
     from launcher.ledger import Ledger
     from launcher.paths import Home
-    from launcher.targets import open_target
 
     home = Home.find()
-    with Ledger(home) as ledger:
+    with Ledger(home) as ledger, Targets(home, out) as targets:
         runs = [ledger.find(reference) for reference in args.run]
         for run in runs:
-            target = open_target(run.target, home)
+            target = targets.of(run)
             if not target.refresh(run, ledger).final:
                 target.stop(run, ledger, now=args.now)
         ended = []
         for run in runs:
-            target = open_target(run.target, home)
-            run = target.refresh(run, ledger)
+            target = targets.of(run)
+            run, pause = target.refresh(run, ledger), target.poll_seconds[0]
             while not run.final and not args.no_wait:
-                time.sleep(0.05)
+                time.sleep(max(0.05, pause))
+                pause = min(pause * 1.2, target.poll_seconds[1])
                 run = target.refresh(run, ledger)
             ended.append(run)
     if out.json_mode:

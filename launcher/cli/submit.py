@@ -6,7 +6,7 @@ import argparse
 import time
 from typing import TYPE_CHECKING, Any
 
-from launcher.cli.common import Interrupts, complete_jobs, ending, shown
+from launcher.cli.common import Interrupts, complete_jobs, detached, shown, tell_end, watcher
 from launcher.errors import ExitCode, UsageError
 from launcher.output import Output
 
@@ -29,6 +29,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="WHAT", help="a known data set, a folder, or an obs:// URL")
     parser.add_argument("--no-pack", action="store_true", help="send very many small data files one by one")
     parser.add_argument("--target", help="where to run (default: local)")
+    parser.add_argument("-P", "--profile", help="the account to use, of the settings' profiles")
     parser.add_argument("--contract", choices=["new", "old"], help="folders (new) or URLs (old) for data and output")
     parser.add_argument("--nodes", type=int, metavar="N", help="how many workers")
     parser.add_argument("--time-limit", metavar="TIME", help="stop the run after 90s, 30m, 2h, 1d")
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher.targets import open_target
 
     home = Home.find()
-    settings = load_settings(home, target=args.target, python=args.python)
-    target = open_target(settings.target, home, submits=not args.dry_run)
+    settings = load_settings(home, target=args.target, python=args.python, profile=args.profile)
+    profile = args.profile if settings.target != "local" else None
+    target = open_target(settings.target, home, submits=not args.dry_run, profile=profile)
     try:
         return _run(args, settings.python, target, home, out)
     finally:
@@ -74,11 +76,14 @@ def _run(args: argparse.Namespace, python: str, target: Target, home: Home, out:
         python=python,
         allow_secrets=frozenset(args.allow_secret),
     )
+    target.say = out.warn
+    for note in target.notes:
+        out.warn(note)
     plan = make_plan(_job(args, home), options, target, home, out.progress)
     used_in_place = [plan.data.url] if plan.data and plan.data.manifest is None else []
     target.preflight(plan.job, python, [*used_in_place, *([options.resume] if options.resume else [])])
     if args.dry_run:
-        _show_plan(plan, out)
+        _show_plan(plan, target, out)
         return ExitCode.OK
     return _submit(plan, target, home, args, out)
 
@@ -139,22 +144,48 @@ def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, ou
     for note in plan.snapshot.notes:
         out.warn(note)
     out.say(f"target {target.name} ({target.place}): run {plan.run} of job {plan.job.spec.name}")
+    if machine := target.remote(plan).get("machine"):
+        out.say(f"machine: {machine}")
     plan = bring_data(plan, out.say, out.progress)
     with Ledger(home, create=True) as ledger, Interrupts() as interrupts:
         run = submit(plan, target, ledger, out.progress, interrupts.check)
-        if args.detach:
-            out.json(run.to_json()) if out.json_mode else out.data(run.id)
-            return ExitCode.OK
+        return finish(run, target, home, ledger, interrupts, args, out)
+
+
+def finish(
+    run: Run,
+    target: Target,
+    home: Home,
+    ledger: Ledger,
+    interrupts: Interrupts,
+    args: argparse.Namespace,
+    out: Output,
+) -> ExitCode:
+    """What follows once the target has the run: its log, its output, its end; or only its id."""
+    if args.detach:
+        out.json(run.to_json()) if out.json_mode else out.data(run.id)
+        return ExitCode.OK
+    if target.detaches:
+        interrupts.release()
+    try:
         run = _follow(run, target, ledger, interrupts, out)
+    except KeyboardInterrupt:
+        detached(run, out)
+        raise
+    interrupts.release()
     if not args.no_pull:
         _pull(run, target, home, out)
-    return _tell(run, bool(interrupts.count), out)
+    return _tell(run, target, bool(interrupts.count), out)
 
 
 def _follow(run: Run, target: Target, ledger: Ledger, interrupts: Interrupts, out: Output) -> Run:
     """Stream the log to the end; Ctrl-C stops a local run (twice: at once), as it would stop the script itself."""
     from launcher.logs import LogReader, follow
 
+    reader = LogReader(target, run)
+    if target.detaches:
+        interrupts.check()
+        return follow(reader, ledger, out.log, watcher(target, reader, out))
     started, waiting = time.monotonic(), False
 
     def look(run: Run) -> None:
@@ -166,16 +197,16 @@ def _follow(run: Run, target: Target, ledger: Ledger, interrupts: Interrupts, ou
             out.say(f"stopping {run.id}" + ("" if interrupts.count > 1 else "; Ctrl-C again: at once"))
             target.stop(run, ledger, now=interrupts.count > 1)
 
-    return follow(LogReader(target, run), ledger, out.log, look)
+    return follow(reader, ledger, out.log, look)
 
 
-def _tell(run: Run, interrupted: bool, out: Output) -> ExitCode:
+def _tell(run: Run, target: Target, interrupted: bool, out: Output) -> ExitCode:
     from launcher.submit import exit_code_of
 
     if out.json_mode:
         out.json(run.to_json())
     else:
-        out.say(ending(run, out))
+        tell_end(run, target, out)
     return ExitCode.INTERRUPTED if interrupted else exit_code_of(run)
 
 
@@ -196,7 +227,9 @@ def _pull(run: Run, target: Target, home: Home, out: Output) -> None:
         out.say(f"output: {shown(destination)} ({len(files)} files)")
 
 
-def _show_plan(plan: Plan, out: Output) -> None:
+def _show_plan(plan: Plan, target: Target, out: Output) -> None:
+    from launcher.spec import as_text
+
     if out.json_mode:
         out.json(plan.to_json())
         return
@@ -217,8 +250,10 @@ def _show_plan(plan: Plan, out: Output) -> None:
         if data.packed:
             out.data(f"         packed: {data.packed['files']:,} small files as {_shards(data.packed['shards'])}")
     out.data(f"output   {plan.output_url}")
-    for parameter in plan.request["parameters"]:
-        out.data(f"         --{parameter['name']}={parameter['value']}")
+    for name, value in plan.parameters.items():
+        out.data(f"         --{name}={as_text(value)}")
+    if machine := target.remote(plan).get("machine"):
+        out.data(f"machine  {machine}")
     out.data(
         f"upload   {upload['files']} files, {upload['bytes']} bytes; {upload['already_there']} files already there"
     )

@@ -16,28 +16,38 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
-    from launcher.cli.common import ending, refreshed
+    from launcher.cli.common import Targets, tell_end
+    from launcher.errors import ServiceError
     from launcher.ledger import Ledger
+    from launcher.logs import Patience
     from launcher.paths import Home
     from launcher.submit import exit_code_of
+    from storage.errors import Unreachable
 
     deadline = time.monotonic() + args.timeout if args.timeout is not None else float("inf")
     home, pause = Home.find(), 0.01
-    with Ledger(home) as ledger:
+    with Ledger(home) as ledger, Targets(home, out) as targets:
         runs = [ledger.find(reference) for reference in args.run]
+        patience = Patience(out.warn)
         while not all(run.final for run in runs):
-            runs = refreshed(runs, home, ledger)
+            try:
+                runs = targets.refreshed(runs, ledger)
+                patience.renew()
+            except (ServiceError, Unreachable) as error:
+                patience.bear(error)
             waiting = [run.id for run in runs if not run.final]
             if waiting and time.monotonic() > deadline:
                 raise NotFinished(
                     f"after {args.timeout:g} s not ended: {', '.join(waiting)}", "wait longer, or stop them"
                 )
             if waiting:
-                time.sleep(pause)
-                pause = min(pause * 1.5, 1.0)
-    if out.json_mode:
-        out.json([run.to_json() for run in runs])
-    for run in runs if not out.json_mode else ():
-        out.say(ending(run, out))
+                shortest, longest = next(targets.of(run).poll_seconds for run in runs if not run.final)
+                pause = max(pause, shortest)
+                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+                pause = min(pause * 1.5, max(longest, 1.0))
+        if out.json_mode:
+            out.json([run.to_json() for run in runs])
+        for run in runs if not out.json_mode else ():
+            tell_end(run, targets.of(run), out)
     codes = {exit_code_of(run) for run in runs}
     return next(code for code in (ExitCode.RUN_FAILED, ExitCode.STOPPED, ExitCode.OK) if code in codes)

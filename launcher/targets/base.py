@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from launcher.errors import UsageError
 from launcher.run import Run
 from storage.base import Storage
 
@@ -23,7 +24,8 @@ class LogChunk(msgspec.Struct, frozen=True):
     """New bytes of one worker's log; ``cursor`` asks for what follows them."""
 
     data: bytes
-    cursor: int
+    cursor: Any
+    """Opaque; 0 is the beginning. It belongs to one reader, and is used up by the read that it is given to."""
 
 
 class Target(abc.ABC):
@@ -47,9 +49,22 @@ class Target(abc.ABC):
     """Where that is, in words that a person sees at every submit."""
     poll_seconds: tuple[float, float]
     """The shortest and the longest pause between two looks at a run."""
+    detaches = False
+    """Whether Ctrl-C leaves a run alone (it is someone else's machine) or stops it, as it would stop the script."""
+    say: Callable[[str], None] = staticmethod(lambda text: None)
+    """Told what a person should know though all is well."""
+    notes: Sequence[str] = ()
+    """What is worth a warning before anything is done there."""
+    bucket: str
+    root: str
+    """The prefix under which everything of ours lies in the bucket."""
 
     def close(self) -> None:  # noqa: B027  (most targets hold nothing)
         """Let go of what ``open_target`` began."""
+
+    def url(self, *parts: str) -> str:
+        """The URL of a folder of ours in the bucket; it ends with ``/``, as ModelArts wants folders to."""
+        return f"obs://{self.bucket}/{self.root}/{'/'.join(parts)}/"
 
     @abc.abstractmethod
     def preflight(self, job: Job, python: str, in_place: Sequence[str]) -> None:
@@ -64,7 +79,15 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def request(self, plan: Plan) -> dict[str, Any]:
-        """Exactly what ``create`` will send; pure."""
+        """Exactly what ``create`` will send. It may look things up, and changes nothing anywhere."""
+
+    def remote(self, plan: Plan) -> dict[str, Any]:
+        """What is known of the run on the target before it is created; looks things up like ``request``."""
+        return {}
+
+    @abc.abstractmethod
+    def again(self, run: Run, new_id: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Output URL and request of another run of the same code and data. DataError when they are gone."""
 
     @abc.abstractmethod
     def claim(self, run_id: str) -> AbstractContextManager[None]:
@@ -72,7 +95,10 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def create(self, run: Run, ledger: Ledger) -> None:
-        """Start the run that is written down as Creating."""
+        """Start the run that is written down as Creating.
+
+        Unsettled when that cannot be known: the run stays Creating, and ``refresh`` finds out.
+        """
 
     @abc.abstractmethod
     def refresh(self, run: Run, ledger: Ledger) -> Run:
@@ -84,7 +110,7 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def read_log(self, run: Run, worker: int, cursor: int) -> LogChunk:
-        """What the worker's log holds from byte ``cursor`` on, at most 1 MiB; empty when there is nothing new."""
+        """What follows the ``cursor`` in the worker's log, some MiB at most; empty when there is nothing new."""
 
     @abc.abstractmethod
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
@@ -95,5 +121,32 @@ class Target(abc.ABC):
         """Bring the run's output to ``destination``; the files, relative to it. Every file is whole or not there."""
 
     @abc.abstractmethod
+    def pull_logs(self, run: Run, destination: Path, progress: Any = None) -> Sequence[str]:
+        """Likewise the run's logs, with those of its devices."""
+
+    @abc.abstractmethod
     def delete(self, run: Run, keep_output: bool) -> None:
         """Remove what the run left on the target and in the bucket."""
+
+    def sync(self, ledger: Ledger) -> list[Run]:
+        """Write down the runs that the target knows and this machine does not, and how all of them are.
+
+        Returned are the jobs that are not the launcher's, in the same shape; they are not written down.
+        """
+        return []
+
+    def adopt(self, name: str, ledger: Ledger) -> Run:
+        """Make a job that was started elsewhere a run; ``name`` is the target's id for it, or its name."""
+        raise UsageError(f"target {self.name!r} has no jobs that were started elsewhere", "--target modelarts")
+
+    def describe(self, run: Run) -> dict[str, Any]:
+        """What else the target knows of a run: ``events``, ``stages``, ``usage``, ``cost``, ``cause`` …"""
+        return {}
+
+    def causes(self, run: Run) -> list[dict[str, str]]:
+        """Why a run failed, the most telling first: ``kind``, ``what``, ``evidence``, ``hint``; empty if it did not."""
+        return []
+
+    def notice(self, run: Run, idle: float) -> list[str]:
+        """What a person who follows should hear now, each thing once; ``idle``: seconds since the log last grew."""
+        return []

@@ -25,6 +25,12 @@ PASSED_ON = (
 )  # fmt: skip
 PASSED_ON_PREFIXES = ("LC_", "OMP_", "MKL_", "ONEDNN_", "DNNL_", "MS_", "GLOG_", "ASCEND_", "HCCL_")
 """What a job sees of the user's environment. No key of theirs is among it, and little that the cloud would not have."""
+KEYS = {"ak": "ACCESS_KEY_ID", "sk": "SECRET_ACCESS_KEY", "security_token": "SECURITY_TOKEN"}
+STORE_SETTINGS = ("OBS_ENDPOINT", "OBS_REGION", "OBS_SIGNATURE", "OBS_ADDRESSING", "OBS_CHECKSUM", "OBS_CA_FILE")
+"""What the supervisor's environment says of an object store; the keys do not become variables of the job."""
+CHUNK_BYTES = 1 << 20
+SHOWN = "shown"
+"""Folder of a run of the emulator: its logs as far as the platform shows them."""
 SITE = Path(__file__).resolve().with_name("site")
 """What only a local run's interpreter finds: the emulated moxing. The cloud has the real one."""
 
@@ -36,8 +42,10 @@ class Worker:
         self.index, self.request = index, request
         self.paths = paths.worker(index)
         self.log = paths.log(index)
+        self.shown = paths.root / SHOWN
         self.pid_file = paths.root / f"worker-{index}.pid"
         self.code_dir = self.paths.job_dir / request["code_url"].rstrip("/").rsplit("/", 1)[-1]
+        self._credentials = self.paths.root / "credentials"
         self.process: subprocess.Popen[bytes] | None = None
         self.ended = False
 
@@ -59,8 +67,11 @@ class Worker:
         """
         for _, folder in self.output_folders():
             folder.mkdir(parents=True, exist_ok=True)
-        boot = str(self.code_dir / self.request["boot_file"])
-        command = [self.request["python"], boot, *self._arguments()]
+        if self.request.get("command"):  # of a custom image: the arguments follow it, as the platform appends them
+            command = ["/bin/sh", "-c", f'{self.request["command"]} "$@"', "sh", *self._arguments()]
+        else:
+            boot = str(self.code_dir / self.request["boot_file"])
+            command = [self.request["python"], boot, *self._arguments()]
         in_shell = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.pid_file)]
         with open(self.log, "ab") as log:
             wrapper = [*in_shell, *self._with_cache(log), *command]
@@ -85,6 +96,25 @@ class Worker:
         code = self.process.returncode
         return 128 - code if code < 0 else code
 
+    def show_log(self, size: int) -> Path:
+        """A copy of the log's first bytes, whole at any moment: the log as far as the platform shows it."""
+        shown = self.shown / self.log.name
+        shown.parent.mkdir(exist_ok=True)
+        beside = shown.with_suffix(".tmp")
+        with open(self.log, "rb") as source, open(beside, "wb") as target:
+            for left in range(size, 0, -CHUNK_BYTES):
+                target.write(source.read(min(left, CHUNK_BYTES)))
+        beside.replace(shown)
+        return shown
+
+    def log_line(self, text: str) -> None:
+        """A line of the platform's own in the job's log; a full disk, which has no place for it, does not matter."""
+        with contextlib.suppress(OSError), open(self.log, "ab+") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - 1))
+            torn = log.read(1) not in (b"", b"\n")
+            log.write(b"\n" * torn + text.encode() + b"\n")
+
     def terminate(self) -> None:
         """SIGTERM to the worker's whole group."""
         if self.process is not None and self.process.poll() is None:
@@ -100,6 +130,7 @@ class Worker:
     def clean(self, keep_outputs: bool) -> None:
         """Remove the copies that lie in the bucket too; what the job wrote elsewhere stays."""
         shutil.rmtree(self.paths.inputs, ignore_errors=True)
+        self._credentials.unlink(missing_ok=True)
         if not keep_outputs:
             shutil.rmtree(self.paths.outputs, ignore_errors=True)
 
@@ -146,8 +177,9 @@ class Worker:
             "MA_LOG_DIR": str(self.paths.log),
             "MA_SCRIPT_INTERPRETER": self.request["python"],
             "MA_CURRENT_IP": "127.0.0.1",
+            "MA_CURRENT_HOST_IP": "127.0.0.1",
             "MA_NUM_HOSTS": str(nodes),
-            "MA_NUM_GPUS": "0",
+            "MA_NUM_GPUS": str(self.request.get("cards", 0)),
             "MA_TASK_NAME": "worker",
             "MA_VJ_NAME": f"ma-job-{run}",
             "MA_CURRENT_INSTANCE_NAME": f"ma-job-{run}-worker-{index}",
@@ -161,7 +193,7 @@ class Worker:
             "DEVICE_ID": "0",
             "ASCEND_DEVICE_ID": "0",
             "JOB_ID": run,
-            "LAUNCHER_BUCKETS": str(buckets),
+            **self._store(buckets),
             "LAUNCHER_CACHE": str(self.paths.cache),
             "PYTHONPATH": str(self.code_dir),
             "PYTHONUNBUFFERED": "1",
@@ -173,6 +205,49 @@ class Worker:
         path = [environment["PYTHONPATH"], str(SITE)]  # last: a module of the job's own wins
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
         return environment
+
+    def _store(self, buckets: Path) -> dict[str, str]:
+        """How the job finds its buckets: in a folder or, for the emulator of ModelArts, in an object store.
+
+        The store's keys are the run's own, temporary ones, as those that ModelArts gives a container. They stand in a
+        file that only this user can read and that goes with the run, and in no variable, argument or log: printing the
+        environment, as scripts do, shows none. `storage.obs` reads that file, and so does the emulated moxing.
+        """
+        if self.request.get("store") != "obs":
+            return {"LAUNCHER_BUCKETS": str(buckets)}
+        keys = {name: os.environ.get(f"OBS_{variable}", "") for name, variable in KEYS.items()}
+        with open(os.open(self._credentials, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("[basic]\n" + "".join(f"{name} = {value}\n" for name, value in keys.items() if value))
+        settings = {name: os.environ[name] for name in STORE_SETTINGS if name in os.environ}
+        endpoint = settings.get("OBS_ENDPOINT", "")
+        return {
+            **settings,
+            **self._rank_table(),
+            "HUAWEICLOUD_SDK_CREDENTIALS_FILE": str(self._credentials),
+            "S3_ENDPOINT": endpoint,
+            "S3_USE_HTTPS": str(int(endpoint.startswith("https"))),
+            "S3_VERIFY_SSL": "0",
+        }
+
+    def _rank_table(self) -> dict[str, str]:
+        """The file by which Ascend's scheduler tells who takes part, where the run has cards ("template two")."""
+        if not self.request.get("cards"):
+            return {}
+        nodes, run = self.request["nodes"], self.request["run"]
+        instances = [
+            {
+                "devices": [{"device_id": "0", "device_ip": f"192.0.2.{index % 250 + 1}"}],
+                "pod_name": f"ma-job-{run}-worker-{index}",
+                "server_id": "127.0.0.1",
+            }
+            for index in range(nodes)
+        ]
+        group = {"device_count": str(nodes), "group_name": "job-trainjob", "instance_count": str(nodes)}
+        table = {"status": "completed", "group_count": "1", "group_list": [{**group, "instance_list": instances}]}
+        place = self.paths.root / "user" / "config" / "jobstart_hccl.json"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(table))
+        return {"RANK_TABLE_FILE": str(place)}
 
 
 def stop_group(group: int, signal_number: int) -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from launcher.errors import LauncherError
@@ -24,15 +25,17 @@ ANSWER_SECONDS = 60.0
 class Driver:
     """A supervisor that waits for its run."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """``environment`` is the supervisor's in place of this process's own."""
         self._socket, theirs = socket.socketpair()
-        path = [IMPORT_PATH, *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = os.environ if environment is None else environment
+        path = [IMPORT_PATH, *filter(None, [variables.get("PYTHONPATH")])]
         with theirs:
             theirs.set_inheritable(True)
-            os.posix_spawn(  # by its path, since -m would look for modules in the working folder first
+            self.pid = os.posix_spawn(  # by its path, since -m would look for modules in the working folder first
                 sys.executable,
                 [sys.executable, str(SUPERVISOR), str(theirs.fileno())],
-                {**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+                {**variables, "PYTHONPATH": os.pathsep.join(path)},
                 file_actions=[(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_RDWR, 0) for number in range(3)],
                 setsid=True,
             )

@@ -47,6 +47,7 @@ class LocalTarget(Target):
     name = "local"
     place = "this machine"
     poll_seconds = (0.005, 0.25)
+    bucket, root = BUCKET, ROOT
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -85,7 +86,7 @@ class LocalTarget(Target):
         from launcher.spec import as_text
 
         spec = plan.job.spec
-        access = _script_access(plan) if plan.job.script else {}
+        access = script_access(plan) if plan.job.script else {}
         inputs = [("data_url", plan.data.url)] if plan.data else []
         inputs += [("resume_url", plan.options.resume)] if plan.options.resume else []
         return {
@@ -104,6 +105,17 @@ class LocalTarget(Target):
             "nodes": spec.resources.nodes,
             "time_limit_seconds": spec.time_limit_seconds,
         }
+
+    def again(self, run: Run, new_id: str, parameters: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        from launcher.spec import as_text
+
+        request = json.loads(json.dumps(run.request).replace(f"/runs/{run.id}/", f"/runs/{new_id}/"))
+        request["run"] = new_id
+        request["parameters"] = [{"name": k, "value": as_text(v)} for k, v in parameters.items() if v is not None]
+        code = request["code_url"].split("/", 3)[3].rstrip("/")
+        if next(iter(self.storage().list(code + "/")), None) is None:
+            raise DataError(f"the code of {run.id} is no longer in the bucket", f"python -m launcher submit {run.job}")
+        return request["output_url"], request
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[None]:
@@ -169,6 +181,15 @@ class LocalTarget(Target):
         files = sorted(info.key[len(prefix) + 1 :] for info in storage.list(prefix + "/"))
         if files:
             download_tree(storage, prefix, destination, progress=progress)
+        return files
+
+    def pull_logs(self, run: Run, destination: Path, progress: Any = None) -> Sequence[str]:
+        from storage.transfer import download_tree
+
+        prefix = f"{ROOT}/runs/{run.id}/log"
+        files = sorted(info.key[len(prefix) + 1 :] for info in self.storage().list(prefix + "/"))
+        if files:
+            download_tree(self.storage(), prefix, destination, progress=progress)
         return files
 
     def delete(self, run: Run, keep_output: bool) -> None:
@@ -241,7 +262,7 @@ def _is_there(module: str) -> bool:
         return False
 
 
-def _script_access(plan: Plan) -> dict[str, str]:
+def script_access(plan: Plan) -> dict[str, str]:
     """How an unadapted script is told its folders: as an argument if it knows the name, else as a variable."""
     import re
 

@@ -125,7 +125,8 @@ def _from_metadata(settings: ObsSettings) -> Keys:
 
 def _from_sts(settings: ObsSettings) -> Keys:
     """IAM's "Obtaining a temporary access key by a token"."""
-    token, endpoint = os.environ.get("OBS_IAM_TOKEN", ""), os.environ.get("OBS_IAM_ENDPOINT", "")
+    token = settings.iam_token or os.environ.get("OBS_IAM_TOKEN", "")
+    endpoint = settings.iam_endpoint or os.environ.get("OBS_IAM_ENDPOINT", "")
     endpoint = endpoint or f"https://iam.{settings.region}.myhuaweicloud.com"
     if not token or "//iam.." in endpoint:
         raise NoCredentials("temporary keys need an IAM token and a region", "set OBS_IAM_TOKEN and OBS_REGION")

@@ -28,6 +28,10 @@ class ObsSettings:
     secret_key: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     """Of temporary keys."""
+    iam_token: str = field(default="", repr=False)
+    """What `sts` shows to IAM; empty: OBS_IAM_TOKEN."""
+    iam_endpoint: str = ""
+    """Of `sts`; empty: OBS_IAM_ENDPOINT, else Huawei's of the region."""
     credentials: str = "auto"
     """Where keys come from when none are given: `auto` (environment, then `~/.huaweicloud/credentials`), `ecs` (the
     metadata of an Elastic Cloud Server), `sts` (temporary keys for an IAM token), `anonymous` (public buckets)."""
@@ -37,7 +41,7 @@ class ObsSettings:
     """`host` (bucket.endpoint), `path` (endpoint/bucket), or `auto`: path for IP addresses and localhost."""
     ca_file: str = ""
     """More certificates to trust, in PEM. TLS is always verified, the host name too."""
-    proxy: str = ""
+    proxy: str = field(default="", repr=False)
     """`http://[user:password@]host:port`."""
     wire: str = "direct"
     """What carries the bulk of the bytes: `direct` (kept connections of the standard library) or `sdk`."""
