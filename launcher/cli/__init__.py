@@ -13,6 +13,11 @@ VERBS = {
     "delete": "forget runs and remove what they left",
     "data": "prepare, check, preview and list data sets",
     "storage": "list, copy, synchronise and remove objects in buckets, here or in OBS",
+    "export": "make a model file (ONNX, MindIR, AIR) of a run's checkpoint",
+    "convert": "compile a model for an Ascend with ATC, here or on a host",
+    "infer": "run a model on pictures",
+    "deploy": "bring a run's model to a device and run it there",
+    "pipeline": "train, export, verify, infer and report, each step once",
     "completion": "print the shell's completion script",
 }
 """Verb -> the line that ``--help`` shows; the verb's code is ``launcher.cli.VERB``."""
