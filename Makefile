@@ -37,8 +37,8 @@ docs: .venv/dev ## write docs/job.schema.json and the help texts inside docs ane
 
 lock: ## resolve the dependencies anew (needs uv)
 	echo setuptools | uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url - -o requirements-build.lock
-	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url --extra train pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url --extra train --group dev pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url --extra train --extra emulator --extra infer pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url --extra train --extra infer --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what make and runs have made here
 	rm -rf .venv .launcher .mypy_cache .ruff_cache .pytest_cache

@@ -4,7 +4,7 @@ This module is the agreement between a job and `entrypoints.training`, which run
 without MindSpore; the work that needs MindSpore is in the `Trainer` that it makes.
 
 A job travels into training containers, so it keeps to Python 3.7, numpy and mindspore, and imports nothing of ours but
-this module.
+this module and `pictures`, the way from a picture to the network. `models` is how a trained network is found.
 """
 
 from __future__ import annotations

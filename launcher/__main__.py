@@ -81,7 +81,7 @@ def _run(arguments: list[str], out: Output) -> int:
         raise UsageError(f"there is no verb {verb!r}", nearest(verb, VERBS))
     parser = build_parser([verb])
     words, rest = _split(arguments)
-    if rest and verb != "submit":
+    if rest and verb not in ("submit", "convert"):
         raise UsageError(f"{verb} takes nothing after --", f"python -m launcher {verb} --help")
     try:
         args = parser.parse_args(words, argparse.Namespace(rest=rest))

@@ -5,7 +5,8 @@ The course does this with MindSpore's data pipeline, anew for each picture in ea
     MnistDataset -> Resize 32x32 -> Rescale 1/(255*0.3081), -0.1307/0.3081 -> HWC2CHW
 
 All of it is the same for a picture in every epoch, so it is done here once for all pictures, with numpy, to the bit as
-MindSpore does it (a test compares them). Which leaves the shuffling: `order`.
+MindSpore does it (a test compares them), by `jobs.pictures`, which every user of the trained network goes through too.
+Which leaves the shuffling: `order`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs import JobError
+from jobs import JobError, pictures
+from jobs.pictures import Pictures
 
 RESCALE = 1 / (255 * 0.3081)
 SHIFT = -0.1307 / 0.3081
@@ -27,10 +29,18 @@ INPUT = 28
 OUTPUT = 32
 """Height and width of a picture in the file, and at the door of the network."""
 
+PICTURES = Pictures(
+    channels=1,
+    native=(INPUT, INPUT),
+    size=(OUTPUT, OUTPUT),
+    scale=(RESCALE,),
+    shift=(SHIFT,),
+    polarity=pictures.LIGHT_ON_DARK,
+    fit="pad",
+)
+
 IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
-BLOCK = 250
-"""Pictures prepared at a time, so that the intermediate arrays stay in the processor's cache."""
 
 
 class Split(NamedTuple):
@@ -52,12 +62,7 @@ class Mnist(NamedTuple):
 
 def read(folder: str) -> Mnist:
     """Read `train/*-ubyte` and `test/*-ubyte` below a folder; JobError says what is wrong with them and what to do."""
-    if not os.path.isdir(folder):
-        raise JobError(
-            f"there is no folder {folder}", "pass the folder that has train/ and test/ in it: --data_url=.../MNIST"
-        )
-    if not os.path.isdir(os.path.join(folder, "train")) and os.path.isdir(os.path.join(folder, "MNIST", "train")):
-        raise JobError(f"{folder} has no folder train", f"pass --data_url={os.path.join(folder, 'MNIST')}")
+    _check_folder(folder)
     return Mnist(_read_split(folder, "train", "train"), _read_split(folder, "test", "t10k"))
 
 
@@ -78,35 +83,27 @@ def order(samples: int, batch_size: int, seed: int, epoch: int) -> np.ndarray[An
 
 
 def resize(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Bilinear 28 -> 32, to the bit as `mindspore.dataset.vision.Resize`, whose arithmetic is OpenCV's fixed-point one.
+    """Bilinear 28 -> 32, as MindSpore's own: uint8 of shape (n, 28, 28) to uint8 of (n, 32, 32)."""
+    return pictures.resize(images, (OUTPUT, OUTPUT))
 
-    uint8 of shape (n, 28, 28) to uint8 of (n, 32, 32). Each output pixel mixes two neighbours, along rows and then
-    along columns. With 28 -> 32 all weights are sixteenths, so the first mix is exact in 16 bits; in the second,
-    OpenCV cuts each of the two terms to quarters before it adds and rounds them.
-    """
-    position = (np.arange(OUTPUT) + 0.5) * INPUT / OUTPUT - 0.5
-    below = np.floor(position).astype(np.intp)
-    far = ((position - below) * 16).astype(np.uint16)
-    near = (16 - far).astype(np.uint16)
-    first, second = np.clip(below, 0, INPUT - 1), np.clip(below + 1, 0, INPUT - 1)
 
-    pixels = images.astype(np.uint16)
-    rows = pixels.take(first, axis=2) * near + pixels.take(second, axis=2) * far
-    upper = (rows.take(first, axis=1) * near[:, None]) >> 6
-    lower = (rows.take(second, axis=1) * far[:, None]) >> 6
-    resized: np.ndarray[Any, Any] = ((upper + lower + 2) >> 2).astype(np.uint8)
-    return resized
+def read_split(folder: str, split: str, prefix: str) -> Split:
+    """One of the two splits: `train` and `train`, or `test` and `t10k`. JobError as `read` raises it."""
+    _check_folder(folder)
+    return _read_split(folder, split, prefix)
+
+
+def _check_folder(folder: str) -> None:
+    if not os.path.isdir(folder):
+        raise JobError(
+            f"there is no folder {folder}", "pass the folder that has train/ and test/ in it: --data_url=.../MNIST"
+        )
+    if not os.path.isdir(os.path.join(folder, "train")) and os.path.isdir(os.path.join(folder, "MNIST", "train")):
+        raise JobError(f"{folder} has no folder train", f"pass --data_url={os.path.join(folder, 'MNIST')}")
 
 
 def _prepare_split(split: Split) -> Split:
-    # MindSpore holds both constants in single precision and computes in double.
-    pixel = np.arange(256) * float(np.float32(RESCALE)) + float(np.float32(SHIFT))
-    table = pixel.astype(np.float32)
-    images = np.empty((len(split.images), 1, OUTPUT, OUTPUT), np.float32)
-    for start in range(0, len(images), BLOCK):
-        block = slice(start, start + BLOCK)
-        table.take(resize(split.images[block]), out=images[block, 0], mode="clip")
-    return Split(images, split.labels.astype(np.int32))
+    return Split(PICTURES.prepare(split.images), split.labels.astype(np.int32))
 
 
 def _read_split(folder: str, split: str, prefix: str) -> Split:

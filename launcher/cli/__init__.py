@@ -18,6 +18,11 @@ VERBS = {
     "doctor": "look at everything a run needs, before a byte is sent",
     "config": "show and write settings: accounts, regions, buckets",
     "emulator": "ModelArts' API on this machine, with jobs that really run: no account needed",
+    "export": "make a model file (ONNX, MindIR, AIR) of a run's checkpoint",
+    "convert": "compile a model for an Ascend with ATC, here or on a host",
+    "infer": "run a model on pictures",
+    "deploy": "bring a run's model to a device and run it there",
+    "pipeline": "train, export, verify, infer and report, each step once",
     "completion": "print the shell's completion script",
 }
 """Verb -> the line that ``--help`` shows; the verb's code is ``launcher.cli.VERB``."""

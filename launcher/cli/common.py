@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from launcher.output import PHASE_STYLES, Output
 
 if TYPE_CHECKING:
+    from launcher.devices.remote import Ssh
     from launcher.ledger import Ledger
     from launcher.logs import LogReader
     from launcher.paths import Home
@@ -33,6 +34,22 @@ def add_run(parser: argparse.ArgumentParser, nargs: str | None = None, default: 
         keywords.update(nargs=nargs, default=default)
     argument = parser.add_argument("run", **keywords)  # type: ignore[arg-type]
     argument.completer = complete_runs  # type: ignore[attr-defined]
+
+
+def add_ssh(parser: argparse.ArgumentParser) -> None:
+    """How a host is reached; what is left away is ssh's own configuration's."""
+    group = parser.add_argument_group("ssh", "keys and names are those of ssh's own configuration")
+    group.add_argument("-F", "--ssh-config", default="", metavar="FILE", help="instead of ~/.ssh/config")
+    group.add_argument("-p", "--port", type=int, default=0, metavar="N", help="where sshd listens")
+    group.add_argument("-J", "--jump", default="", metavar="HOST", help="by way of this host")
+    group.add_argument("--python", default="python3", metavar="PATH", help="the host's Python (default: python3)")
+
+
+def ssh_of(args: argparse.Namespace, host: str) -> Ssh:
+    """The host as these flags reach it."""
+    from launcher.devices.remote import Ssh
+
+    return Ssh(host, config=args.ssh_config, port=args.port, jump=args.jump, python=args.python)
 
 
 def complete_runs(prefix: str, **_: object) -> list[str]:

@@ -1,0 +1,85 @@
+"""Boot files as children: they import MindSpore and the job's code, which the launcher never does.
+
+Their stdout is one JSON value, their stderr is talk (``entrypoints/application/telling.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.devices.errors import ModelError
+from launcher.jobs import HOUSE
+from launcher.output import Say
+from launcher.paths import Home
+from launcher.settings import load_settings
+
+
+def ask(home: Home, boot: str, arguments: Sequence[str], say: Say) -> dict[str, Any]:
+    """Run ``entrypoints/BOOT.py`` of the project, or of the launcher where it has none; its answer.
+
+    ModelError with the child's own two lines where it failed. Ctrl-C ends the child too.
+    """
+    python = load_settings(home).python or sys.executable
+    path = next((place for place in (home.project, HOUSE) if (place / "entrypoints" / f"{boot}.py").is_file()), HOUSE)
+    command = [python, str(path / "entrypoints" / f"{boot}.py"), *arguments, "--json"]
+    code = ["--code", str(home.project)] if home.project != path else []
+    environment = {**os.environ, "LAUNCHER_BUCKETS": str(home.buckets)}
+    try:
+        child = subprocess.Popen(
+            [*command, *code],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise ModelError(f"{python} cannot be started: {error.strerror}", "mend python: in the settings") from None
+    with child:
+        talk = _Talk(child, say)
+        try:
+            out = child.stdout.read() if child.stdout else b""
+            child.wait()
+        except BaseException:
+            child.terminate()
+            raise
+        finally:
+            child.wait()
+            talk.join()
+    return _answer(out, child.returncode, talk.last, " ".join(command[1:3]))
+
+
+def _answer(out: bytes, code: int, last: str, what: str) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(out)
+    except ValueError:
+        end = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        more = f": {last}" if last else ""
+        raise ModelError(
+            f"{Path(what.split()[0]).name} {end} and no answer{more}", "LAUNCHER_DEBUG=1 shows more"
+        ) from None
+    if "error" in answer:
+        raise ModelError(answer["error"]["message"], answer["error"]["hint"])
+    return answer
+
+
+class _Talk(threading.Thread):
+    """The child's stderr, line by line."""
+
+    def __init__(self, child: subprocess.Popen[bytes], say: Say) -> None:
+        super().__init__(daemon=True)
+        self._stream, self._say, self.last = child.stderr, say, ""
+        self.start()
+
+    def run(self) -> None:
+        for line in self._stream or ():
+            text = line.decode("utf-8", "replace").rstrip()
+            if text:
+                self.last = text
+                self._say(text)

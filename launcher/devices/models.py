@@ -1,0 +1,46 @@
+"""Model files and their sidecars, as the launcher knows them: names, sizes and hashes, no run time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from launcher.devices.errors import ModelError
+from storage.files import hash_file, replacing
+
+SUFFIX = ".json"
+AGAIN = "make it again: python -m launcher export RUN"
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the sidecar of a model file lies."""
+    return path.with_name(path.name + SUFFIX)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The sidecar of a model that is here, whole, and its own; ModelError otherwise."""
+    if not path.is_file():
+        raise ModelError(f"there is no model {path}", "python -m launcher export RUN")
+    try:
+        content = json.loads(sidecar_of(path).read_text("utf-8"))
+        size, sha256, known = content["size"], content["sha256"], content["format"] and content["input"]["shape"]
+    except FileNotFoundError:
+        raise ModelError(f"{path} has no {sidecar_of(path).name} beside it, which says what it takes", AGAIN) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{sidecar_of(path)} is no sidecar of a model ({type(error).__name__})", AGAIN) from None
+    if not known or path.stat().st_size != size or hash_file(path) != sha256:
+        raise ModelError(f"{path} is damaged, or another model than its sidecar describes", AGAIN)
+    found: dict[str, Any] = content
+    return found
+
+
+def publish(made: Path, target: Path, sidecar: dict[str, Any]) -> dict[str, Any]:
+    """Move a finished file into place, then write the sidecar that makes it a model; the sidecar."""
+    sidecar = {**sidecar, "size": made.stat().st_size, "sha256": hash_file(made)}
+    with replacing(str(target)) as stream, open(made, "rb") as source:
+        while chunk := source.read(1 << 20):
+            stream.write(chunk)
+    with replacing(str(sidecar_of(target))) as stream:
+        stream.write((json.dumps(sidecar, indent=1) + "\n").encode())
+    return sidecar
