@@ -99,7 +99,7 @@ def data_of(home: Home, run: Run, given: str, say: Say, progress: Progress) -> s
 def _data_url(run: Run) -> str:
     """Where its data lay, as the local target's request says it or as ModelArts' does; empty if it had none."""
     channels = run.request.get("inputs") or run.request.get("algorithm", {}).get("inputs") or ()
-    channel = next((channel for channel in channels if channel["name"] == "data_url"), {})
+    channel: dict[str, Any] = next((each for each in channels if each["name"] == "data_url"), {})
     return str(channel.get("url") or channel.get("remote", {}).get("obs", {}).get("obs_url", ""))
 
 
