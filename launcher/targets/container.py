@@ -101,10 +101,13 @@ class Worker:
         shown = self.shown / self.log.name
         shown.parent.mkdir(exist_ok=True)
         beside = shown.with_suffix(".tmp")
-        with open(self.log, "rb") as source, open(beside, "wb") as target:
-            for left in range(size, 0, -CHUNK_BYTES):
-                target.write(source.read(min(left, CHUNK_BYTES)))
-        beside.replace(shown)
+        try:
+            with open(self.log, "rb") as source, open(beside, "wb") as target:
+                for left in range(size, 0, -CHUNK_BYTES):
+                    target.write(source.read(min(left, CHUNK_BYTES)))
+            beside.replace(shown)
+        finally:  # half a copy must not take the last of a full disk
+            beside.unlink(missing_ok=True)
         return shown
 
     def log_line(self, text: str) -> None:

@@ -242,16 +242,17 @@ class Lifecycle:
         elif step["step"] == "started":
             self._event(job, f"[{words[0]}] training started.", source="Task", at=at)
         elif step["step"] == "ended":
-            code = int(words[1])
-            job.statuses = [s for s in job.statuses if s["task"] != words[0]]
-            message = "" if code == 0 else f"training finished with exit code {code}"
-            job.statuses.append({"task": words[0], "exit_code": code, "message": message})
-            level = "Error" if code else "Info"
-            self._event(job, f"[{words[0]}] Training finished. Exit code {code}.", level, "Task", at)
+            self._ended(job, words[0], int(words[1]), at)
         elif step["step"] == "uploading":
             for index in range(job.nodes):
                 what = f"[worker-{index}] Training output(parameter name: {words[0]})"
                 self._event(job, f"{what} Uploading.", source="Task", at=at)
+
+    def _ended(self, job: Job, task: str, code: int, at: float = 0.0) -> None:
+        job.statuses = [status for status in job.statuses if status["task"] != task]
+        message = "" if code == 0 else f"training finished with exit code {code}"
+        job.statuses.append({"task": task, "exit_code": code, "message": message})
+        self._event(job, f"[{task}] Training finished. Exit code {code}.", "Error" if code else "Info", "Task", at)
 
     def _end(self, job: Job, run: Run) -> None:
         job.launched = False
@@ -270,6 +271,8 @@ class Lifecycle:
                 what = f"[worker-{index}] Training output(parameter name: {channel['name']})"
                 self._event(job, f"{what} uploaded.", source="Task")
         phase, secondary = (run.phase, run.phase) if run.phase != "Abnormal" else ("Failed", "Lost")
+        if run.exit_code is not None and not job.statuses:  # on a full disk the runner could note no step
+            self._ended(job, "worker-0", run.exit_code)
         if phase == "Failed" and run.exit_code is None:  # it never started: an input or the code could not be fetched
             job.statuses = job.statuses or [{"task": "worker-0", "exit_code": 1, "message": run.message}]
             self._event(job, f"[worker-0] {run.message}", "Error", "Task")

@@ -65,7 +65,7 @@ class Runner:
         self._supervisors.append(driver.pid)
         request = {**request_of(job.body, self.settings), "attempt": job.attempt}
         run = Run(job.id, job.name, "local", job.name, "Creating", now(), {}, "", request=request)
-        with target.claim(run.id):
+        with contextlib.closing(driver), target.claim(run.id):
             if kept is not None and self.settings.restart_log == "append":
                 for log in kept.glob("*.log"):
                     shutil.copy2(log, self.home.run(run.id).logs)
@@ -110,11 +110,10 @@ class Runner:
             stop_group(pid, number)
 
     def remove(self, job: Job) -> None:
-        """Forget the job's runs and remove their folders."""
-        self.ledger.delete(job.id)
-        shutil.rmtree(self.home.run(job.id).root, ignore_errors=True)
-        for folder in self._attempts().glob(f"{job.id}-*"):
+        """Remove the job's folders and forget its runs: in this order, since the disk may be full."""
+        for folder in (self.home.run(job.id).root, *self._attempts().glob(f"{job.id}-*")):
             shutil.rmtree(folder, ignore_errors=True)
+        self.ledger.delete(job.id)
 
     def forget_keys(self, job: Job) -> None:
         """Remove the files with the job's keys, which a supervisor that was killed has left."""

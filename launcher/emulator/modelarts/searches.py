@@ -7,6 +7,7 @@ reference, where they differ; neither says whether there is more.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -109,8 +110,8 @@ def _conditions(body: dict[str, Any]) -> tuple[list[str], list[Any]]:
 
 def _condition(column: str, operator: str, given: Sequence[str]) -> tuple[str, list[Any]]:
     if operator == "like":
-        marks = " OR ".join(f"instr(lower({column}), lower(?))" for _ in given)
-        return f"({marks})", list(given)
+        any_of = f"SELECT 1 FROM json_each(?) WHERE instr(lower(jobs.{column}), lower(json_each.value))"
+        return f"EXISTS ({any_of})", [json.dumps(given)]
     if operator == "between":
         if len(given) != 2 or not all(_is_time(value) for value in given):
             raise ApiError("ModelArts.2809", "between takes two numbers.")

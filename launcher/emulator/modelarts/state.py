@@ -21,6 +21,7 @@ from launcher.errors import LauncherError
 
 ACTIVE = ("Creating", "Pending", "Running", "Terminating")
 FINAL = ("Completed", "Failed", "Terminated", "Abnormal")
+ROOM_BYTES = 1 << 20
 VERSION = 1
 """Of the tables, and of what `Job` keeps in them."""
 SCHEMA = """
@@ -121,6 +122,14 @@ class State:
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._check_version(folder)
         self._db.executescript(SCHEMA)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        """Give both files space that they do not need yet: on a full disk, an end or a deletion can be written down."""
+        self._db.execute("PRAGMA wal_autocheckpoint=64")  # so that most of the log's space is free at any time
+        self.keep("room", "x" * ROOM_BYTES)
+        self._do("DELETE FROM notes WHERE name='room'")
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)")
 
     def _check_version(self, folder: Path) -> None:
         """A new state gets the version; LauncherError for one that another version has written."""
@@ -145,10 +154,11 @@ class State:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a full disk may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def add(self, job: Job) -> None:
         """Write a new job down."""

@@ -1,5 +1,5 @@
-"""Routes of the emulator's own, below `/_emulator`: faults, settings, many finished jobs. They ask for no signature,
-as whoever reaches the loopback is the one who started the emulator."""
+"""Routes of the emulator's own, below `/_emulator`: faults, settings, many finished jobs. They ask for no signature:
+other users of the machine may reach them, so they show no job and choose no program."""
 
 from __future__ import annotations
 
