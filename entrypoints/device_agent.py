@@ -6,14 +6,16 @@ is no answer. After `receive`, and in the answer to `send`, the bytes of the fil
 
 Files are received into PROJECT/.incoming-NAME, where a connection that breaks leaves them for the next try, checked
 against their sha256, and appear as a whole: PROJECT/releases/NAME is renamed into place. `settle` makes PROJECT/current
-a link to it.
+a link to it. Two at once do not meet: a folder that is received into is locked, and so is a release that is in use.
 """
 
 import errno
+import fcntl
 import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +40,9 @@ OLD_ACL = ("~/Ascend/pyACL/python/site-packages/acl", "~/Ascend/acllib/lib64")
 
 SCRATCH: List[str] = []
 """Folders to be removed when the conversation ends, however it does."""
+LOCKS: List[int] = []
+"""Descriptors of locked folders, which the end of this process frees."""
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Refused(Exception):
@@ -76,6 +81,7 @@ def probe(request: Dict[str, Any], stdin: BinaryIO) -> Dict[str, Any]:
         there = os.path.dirname(there)
     return {
         "python": list(sys.version_info[:3]),
+        "executable": sys.executable,
         "machine": os.uname().machine,
         "modules": json.loads(lines[-1][3:]) if lines else dict.fromkeys(modules, False),
         "env": request.get("env") or environment(),
@@ -101,24 +107,47 @@ def receive(request: Dict[str, Any], stdin: BinaryIO) -> Dict[str, Any]:
     if request.get("scratch"):
         SCRATCH.append(root)
     release, incoming = os.path.join(root, "releases", name), os.path.join(root, ".incoming-" + name)
+    whole = False
+    current = os.path.join(root, "current")
+    if os.path.lexists(current) and not os.path.islink(current):
+        raise Refused("{} is there, and is no link of ours".format(current), "pass another folder: --folder FOLDER")
     os.makedirs(os.path.join(root, "releases"), exist_ok=True)
-    if os.path.isdir(release) and not all(is_there(os.path.join(release, path), *rest) for path, *rest in files):
-        os.rename(release, incoming) if not os.path.isdir(incoming) else shutil.rmtree(release)
-    offsets = [size if os.path.isdir(release) else held(root, incoming, path, size, sha) for path, size, sha in files]
+    if os.path.isdir(release):
+        locked(release, fcntl.LOCK_SH)
+        whole = all(is_there(os.path.join(release, path), *rest) for path, *rest in files)
+        if not whole:
+            os.close(LOCKS.pop())
+            os.rename(release, incoming) if not os.path.isdir(incoming) else shutil.rmtree(release)
+    if not whole:
+        incoming = claimed(incoming)
+    try:
+        return filled(root, release, "" if whole else incoming, files, stdin)
+    except OSError as error:
+        if error.errno in FULL:
+            shutil.rmtree(incoming, ignore_errors=True)  # a full disk is no place for half a release
+        raise
+
+
+def filled(root: str, release: str, incoming: str, files: List[Any], stdin: BinaryIO) -> Dict[str, Any]:
+    """The same, by way of the folder `incoming`; that is empty if the release is here and whole."""
+    offsets = [held(root, incoming, path, size, sha) if incoming else size for path, size, sha in files]
     missing = sum(size for _, size, _ in files) - sum(offsets)
     free = shutil.disk_usage(root).free
     if missing > free:
+        shutil.rmtree(incoming)
         raise Refused("{} has {} bytes free, and {} are to come".format(root, free, missing), "free some space there")
     answer({"offsets": offsets})
-    if not os.path.isdir(release):
+    if incoming:
+        for (path, size, sha), offset in zip(files, offsets):
+            take(stdin, os.path.join(incoming, path), size, sha, offset)
         try:
-            for (path, size, sha), offset in zip(files, offsets):
-                take(stdin, os.path.join(incoming, path), size, sha, offset)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                shutil.rmtree(incoming, ignore_errors=True)  # a full disk is no place for half a release
-            raise
-        os.rename(incoming, release)
+            os.rename(incoming, release)
+            fcntl.flock(LOCKS[-1], fcntl.LOCK_SH)
+        except OSError:
+            if not os.path.isdir(release):
+                raise
+            shutil.rmtree(incoming, ignore_errors=True)  # another conversation has brought the same meanwhile
+            locked(release, fcntl.LOCK_SH)
     return {"done": True, "sent": missing}
 
 
@@ -128,6 +157,25 @@ def settle(request: Dict[str, Any], stdin: BinaryIO) -> Dict[str, Any]:
     point(os.path.join(root, "current"), os.path.join("releases", name))
     clean(root, name)
     return {"done": True}
+
+
+def claimed(incoming: str) -> str:
+    """This folder, locked, with what an earlier try has left in it; a new one if another conversation has it."""
+    if not locked(incoming):
+        incoming = "{}-{}".format(incoming, os.getpid())
+        locked(incoming)
+    return incoming
+
+
+def locked(folder: str, how: int = fcntl.LOCK_EX) -> bool:
+    """Whether a folder, which is made if need be, is ours until the end; it is where locks are not known."""
+    os.makedirs(folder, exist_ok=True)
+    LOCKS.append(os.open(folder, os.O_RDONLY))
+    try:
+        fcntl.flock(LOCKS[-1], how | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EACCES)
+    return True
 
 
 def held(root: str, incoming: str, path: str, size: int, sha: str) -> int:
@@ -191,9 +239,11 @@ def send(request: Dict[str, Any], stdin: BinaryIO) -> Dict[str, Any]:
 def shell(command: List[str], folder: str, words: str) -> Dict[str, Any]:
     """Run a command after the shell's words; bash if there is one, which CANN's scripts are written for."""
     name = "/bin/bash" if os.path.exists("/bin/bash") else "/bin/sh"
-    script = (words + " >/dev/null 2>&1\n" if words.startswith(". ") else words + "\n") + 'exec "$@"'
+    script = ("{ " + words + "\n} >/dev/null\n" if words else "") + 'exec "$@"'
+    # The login has read .bashrc; bash would do it again, and let it talk into the answer, for a child of sshd.
+    environ = {key: value for key, value in os.environ.items() if key not in ("SSH_CLIENT", "SSH2_CLIENT")}
     done = subprocess.Popen(
-        [name, "-c", script, name, *command], cwd=folder, stdin=subprocess.DEVNULL,
+        [name, "-c", script, name, *command], cwd=folder, env=environ, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     out, err = done.communicate()
@@ -202,15 +252,19 @@ def shell(command: List[str], folder: str, words: str) -> Dict[str, Any]:
 
 
 def clean(root: str, name: str) -> None:
-    """Keep the newest releases with their results, and nothing of broken transfers."""
+    """Keep the newest releases with their results, and nothing of broken transfers. What is not ours stays."""
     releases = os.path.join(root, "releases")
-    others = [path for path in glob.glob(os.path.join(glob.escape(releases), "*")) if os.path.basename(path) != name]
+    names = [other for other in os.listdir(releases) if other != name and re.fullmatch("[0-9a-f]{20}", other)]
+    others = [os.path.join(releases, other) for other in names]
     others.sort(key=os.path.getmtime)
     for old in others[: max(0, len(others) - KEPT_RELEASES + 1)]:
+        if not locked(old):
+            continue
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(os.path.join(root, "outputs", os.path.basename(old)), ignore_errors=True)
     for left in glob.glob(os.path.join(glob.escape(root), ".incoming-*")):
-        shutil.rmtree(left, ignore_errors=True)
+        if locked(left):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def point(link: str, target: str) -> None:
@@ -258,6 +312,7 @@ DEEDS = {"probe": probe, "receive": receive, "settle": settle, "run": run, "send
 def main() -> None:
     """Requests until the connection ends, or one fails: what follows a broken `receive` is no request."""
     stdin = sys.stdin.buffer
+    sys.stdout.buffer.write(b"\n")  # a login may have left its line open
     try:
         for line in iter(stdin.readline, b""):
             request = json.loads(line.decode())
@@ -265,8 +320,7 @@ def main() -> None:
     except Refused as error:
         answer({"error": str(error), "hint": error.hint})
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        hint = "free some space there" if full else "look at that folder there: ls -ld"
+        hint = "free some space there" if error.errno in FULL else "look at that folder there: ls -ld"
         answer({"error": "{}: {}".format(error.filename or "a file there", error.strerror or error), "hint": hint})
     finally:
         for folder in SCRATCH:

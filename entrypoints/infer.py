@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, Dict, List, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Sequence
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # the project, whatever the folder
@@ -16,6 +16,9 @@ if __name__ == "__main__":
 from entrypoints.application import reading, results, sessions, sidecar, telling
 from jobs import JobError
 from jobs.pictures import polarity
+
+if TYPE_CHECKING:
+    from entrypoints.application.classifying import Answer
 
 
 def run(argv: Sequence[str]) -> Dict[str, Any]:
@@ -40,20 +43,26 @@ def run(argv: Sequence[str]) -> Dict[str, Any]:
     with sessions.open_session(path, about, arguments.code, arguments.device_id) as session:
         result["runtime"] = session.runtime
         tiles: List[results.Tile] = []
+        files: Dict[str, bytes] = {}
         if arguments.test_set:
             from entrypoints.application.testset import examine
 
             result["test_set"], tiles = examine(session, arguments.test_set, arguments.code, results.SHEET_PICTURES)
         if paths:
-            tiles = _classify(session, paths, arguments, result) + tiles
+            answers = _classify(session, paths, arguments, result)
+            tiles = results.tiles(answers, about.classes) + tiles
+            if arguments.outputs:
+                files = results.texts(arguments.outputs, answers, about.classes)
+                result["outputs"] = list(files)
             if arguments.bench:
                 from entrypoints.application.benchmark import measure
 
                 result["bench"] = measure(session, path, paths, arguments.polarity, arguments.batch)
     if arguments.sheet:
         of = len(paths) + result.get("test_set", {}).get("pictures", 0)
-        results.write_sheet(arguments.sheet, tiles, f"{os.path.basename(path)} by {result['runtime']}", of)
+        files[arguments.sheet] = results.sheet(tiles, f"{os.path.basename(path)} by {result['runtime']}", of)
         result["sheet"] = arguments.sheet
+    results.write(files)
     return result
 
 
@@ -75,17 +84,14 @@ def show(result: Dict[str, Any]) -> None:
 
 def _classify(
     session: sessions.Session, paths: Sequence[str], arguments: argparse.Namespace, result: Dict[str, Any]
-) -> List[results.Tile]:
+) -> List[Answer]:
     from entrypoints.application.classifying import timed
 
-    classes = session.sidecar.classes
     answers, seconds = timed(session, paths, arguments.polarity, arguments.batch)
-    result["pictures"] = [answer.to_json(classes) for answer in answers]
+    result["pictures"] = [answer.to_json(session.sidecar.classes) for answer in answers]
     result["seconds"] = round(seconds, 4)
     result["images_per_second"] = round(len(paths) / max(seconds, 1e-9), 1)
-    if arguments.outputs:
-        result["outputs"] = results.write_texts(arguments.outputs, answers, classes)
-    return results.tiles(answers, classes)
+    return answers
 
 
 def _sidecar(path: str, code: str) -> sidecar.Sidecar:

@@ -165,9 +165,11 @@ def invert(pictures: Pictures, image: np.ndarray[Any, Any]) -> np.ndarray[Any, A
     ground of the training pictures is."""
     if pictures.polarity != LIGHT_ON_DARK:
         return 255 - image
-    paper = np.maximum(ground(image), 1.0)
-    lit = np.minimum(np.rint(image * (255.0 / paper)), 255.0)
-    inverted: np.ndarray[Any, Any] = (255 - lit).astype(np.uint8)
+    if image.ndim == 3:
+        return np.stack([invert(pictures, image[..., channel]) for channel in range(image.shape[2])], axis=2)
+    paper = max(float(ground(image)), 1.0)
+    lit = np.minimum(np.rint(np.arange(256) * (255.0 / paper)), 255.0)
+    inverted: np.ndarray[Any, Any] = (255 - lit).astype(np.uint8)[image]  # by a table: a photograph is large
     return inverted
 
 

@@ -39,7 +39,13 @@ class FrameworkSession(Session):
     def _run(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         import mindspore
 
-        logits: np.ndarray[Any, Any] = self._cell(mindspore.Tensor(images)).asnumpy()
+        try:
+            logits: np.ndarray[Any, Any] = self._cell(mindspore.Tensor(images)).asnumpy()
+        except (RuntimeError, ValueError, TypeError) as error:
+            raise JobError(
+                f"{self.runtime} cannot run the model on {images.shape}: {error}",
+                "make the model again: python -m launcher export RUN",
+            ) from error
         return logits
 
 

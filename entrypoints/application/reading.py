@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, List, NamedTuple, Sequence
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm")
 """What is taken for a picture in a folder; a file that is named itself may have any suffix."""
+DEPTHS = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+"""White, in pictures of whole numbers: a camera's 12 bits may come in 16, and a byte in 32."""
+MOST_PIXELS = 1 << 26
+"""Of a picture with its padding; a larger one is averaged down by a whole number first."""
 
 
 class Picture(NamedTuple):
@@ -30,7 +35,8 @@ def listed(words: Sequence[str]) -> List[str]:
     paths: List[str] = []
     for word in words:
         if os.path.isdir(word):
-            found = sorted(name for name in os.listdir(word) if name.lower().endswith(SUFFIXES))
+            names = (name for name in os.listdir(word) if name.lower().endswith(SUFFIXES))
+            found = sorted(name for name in names if os.path.isfile(os.path.join(word, name)))
             if not found:
                 raise JobError(
                     f"there is no picture in {word}", "pass a folder of " + " ".join(SUFFIXES[:4]) + " files"
@@ -60,6 +66,10 @@ def fitted(image: np.ndarray[Any, Any], pictures: Pictures) -> np.ndarray[Any, A
     height, width = pictures.native
     if pictures.fit == "pad" and image.shape[0] * width != image.shape[1] * height:
         longer = max(image.shape[0] / height, image.shape[1] / width)
+        if height * width * longer**2 > MOST_PIXELS:  # a very long one would be padded to gigabytes
+            factor = math.ceil(math.sqrt(height * width * longer**2 / MOST_PIXELS))
+            image = np.asarray(Image.fromarray(image).reduce(factor))
+            longer = max(image.shape[0] / height, image.shape[1] / width)
         rows, columns = (max(round(side * longer), have) for side, have in zip((height, width), image.shape))
         top, left = (rows - image.shape[0]) // 2, (columns - image.shape[1]) // 2
         canvas = np.empty((rows, columns, *image.shape[2:]), np.uint8)
@@ -102,14 +112,16 @@ def _open(path: str, channels: int) -> np.ndarray[Any, Any]:
 
 
 def _of_deep(image: Any) -> Any:
-    """Grey of 16 bits, or of any numbers: 16 bits become 8 by their upper half, other numbers by their range."""
+    """Grey of more than 8 bits, or of any numbers, to 8 bits: by the depth that the greatest number needs."""
     import numpy as np
     from PIL import Image
 
     values = np.asarray(image).astype(np.float64)
     if not np.isfinite(values).all():
         raise ValueError("it has values that are no numbers")
-    deepest = 65535.0 if not image.mode.startswith("F") else max(float(values.max()), 1.0)
+    greatest = max(float(values.max()), 1.0)
+    depths = () if image.mode.startswith("F") else DEPTHS
+    deepest = next((depth for depth in depths if greatest <= depth), greatest)
     return Image.fromarray((np.clip(values, 0, deepest) * (255.0 / deepest)).astype(np.uint8))
 
 

@@ -78,7 +78,14 @@ class Session(abc.ABC):
             if len(part) < size:
                 part = np.concatenate([part, np.zeros((size - len(part), *wanted), np.float32)])
             filled = min(size, len(images) - start)
-            logits[start : start + filled] = self._run(np.ascontiguousarray(part))[:filled]
+            found = self._run(np.ascontiguousarray(part))
+            if found.shape != (len(part), logits.shape[1]):
+                raise JobError(
+                    f"the model answers {_text(found.shape)} for {len(part)} pictures, and its sidecar names "
+                    f"{logits.shape[1]} classes",
+                    "make the model again: python -m launcher export RUN",
+                )
+            logits[start : start + filled] = found[:filled]
             start += filled
         return logits
 

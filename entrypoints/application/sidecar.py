@@ -101,7 +101,7 @@ def read(path: str) -> Sidecar:
             sidecar = Sidecar.decode(file.read())
     except FileNotFoundError as error:
         raise JobError(f"{path} has no {name}{SUFFIX} beside it, which says what it takes", again) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise JobError(f"{path}{SUFFIX} is no sidecar of a model ({type(error).__name__}: {error})", again) from error
     size, sha256 = os.path.getsize(path), digest(path)
     if (size, sha256) != (sidecar.size, sidecar.sha256):

@@ -10,7 +10,7 @@ from jobs import JobError
 from jobs.models import find
 
 from .classifying import likeliest
-from .results import Tile, replace
+from .results import Tile, png, write
 from .sessions import Session, portion
 from .sidecar import Sidecar
 
@@ -59,8 +59,6 @@ def examine(session: Session, folder: str, code: str, tile_count: int) -> Tuple[
 
 def write_samples(sidecar: Sidecar, folder: str, code: str, count: int, target: str) -> List[Dict[str, Any]]:
     """Some test pictures as PNG files, of every class as far as there are; each file with the class that it is of."""
-    import io
-
     import numpy as np
     from PIL import Image
 
@@ -69,11 +67,6 @@ def write_samples(sidecar: Sidecar, folder: str, code: str, count: int, target: 
         raise JobError(f"{folder} has no test pictures", "pass another folder")
     firsts = [int(np.flatnonzero(labels == label)[0]) for label in np.unique(labels)]
     numbers = list(dict.fromkeys([*firsts, *range(len(images))]))[:count]
-    written = []
-    for number in numbers:
-        name = f"test-{number:05}.png"
-        content = io.BytesIO()
-        Image.fromarray(images[number]).save(content, "PNG")
-        replace(os.path.join(target, name), content.getvalue())
-        written.append({"file": name, "class": sidecar.classes[labels[number]]})
-    return written
+    names = {number: f"test-{number:05}.png" for number in numbers}
+    write({os.path.join(target, name): png(Image.fromarray(images[number])) for number, name in names.items()})
+    return [{"file": name, "class": sidecar.classes[labels[number]]} for number, name in names.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from launcher.errors import ExitCode, UsageError
@@ -62,10 +63,8 @@ def show(answer: dict[str, Any], out: Output) -> None:
         if speed["plain_loop"]:
             times = bench["against_plain_loop"]
             out.data(f"plain onnxruntime  {speed['plain_loop']:>10.0f} pictures/s; ours is {times} x that")
-    written = answer.get("outputs", [])
-    out.say(
-        f"{answer['model']} by {answer['runtime']}" + (f"; {len(written)} text files in outputs" if written else "")
-    )
+    folders = sorted({os.path.dirname(path) for path in answer.get("outputs", [])})
+    out.say(f"{answer['model']} by {answer['runtime']}" + (f"; text files: {', '.join(folders)}" if folders else ""))
     if "sheet" in answer:
         out.say(f"contact sheet: {answer['sheet']}")
 
@@ -77,6 +76,11 @@ def table(pictures: list[dict[str, Any]], out: Output) -> None:
         top = "  ".join(f"{rank['class']} {rank['confidence']:.4f}" for rank in picture["top"])
         expected = picture.get("expected")
         mark = "" if expected is None else "ok" if expected == picture["class"] else f"is {expected}"
-        rows.append([picture["file"], picture["class"], mark, "inverted" if picture["inverted"] else "", top])
+        rows.append([_shown(picture["file"]), picture["class"], mark, "inverted" if picture["inverted"] else "", top])
     if rows:
         out.table(["picture", "class", "", "", "top 5"], rows)
+
+
+def _shown(name: str) -> str:
+    """A file's name in a line; whoever named it may have written a terminal's commands."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in name)

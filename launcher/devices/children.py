@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from launcher.devices.errors import ModelError
@@ -19,6 +18,10 @@ from launcher.jobs import HOUSE
 from launcher.output import Say
 from launcher.paths import Home
 from launcher.settings import load_settings
+
+PARTING_SECONDS = 10
+QUIET = "4"
+"""MindSpore's own log: what goes wrong is told in two lines, and not in its C++ lines before them too."""
 
 
 def ask(home: Home, boot: str, arguments: Sequence[str], say: Say) -> dict[str, Any]:
@@ -28,16 +31,17 @@ def ask(home: Home, boot: str, arguments: Sequence[str], say: Say) -> dict[str, 
     """
     python = load_settings(home).python or sys.executable
     path = next((place for place in (home.project, HOUSE) if (place / "entrypoints" / f"{boot}.py").is_file()), HOUSE)
-    command = [python, str(path / "entrypoints" / f"{boot}.py"), *arguments, "--json"]
-    code = ["--code", str(home.project)] if home.project != path else []
-    environment = {**os.environ, "LAUNCHER_BUCKETS": str(home.buckets)}
+    code = [f"--code={home.project}"] if home.project != path else []
+    command = [python, str(path / "entrypoints" / f"{boot}.py"), "--json", *code, *arguments]
+    environment = {"GLOG_v": QUIET, **os.environ, "LAUNCHER_BUCKETS": str(home.buckets)}
     try:
         child = subprocess.Popen(
-            [*command, *code],
+            command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C comes by way of us, and finds it where it can tidy up
         )
     except OSError as error:
         raise ModelError(f"{python} cannot be started: {error.strerror}", "mend python: in the settings") from None
@@ -47,22 +51,33 @@ def ask(home: Home, boot: str, arguments: Sequence[str], say: Say) -> dict[str, 
             out = child.stdout.read() if child.stdout else b""
             child.wait()
         except BaseException:
-            child.terminate()
+            _end(child)
             raise
         finally:
-            child.wait()
             talk.join()
-    return _answer(out, child.returncode, talk.last, " ".join(command[1:3]))
+    return _answer(out, child.returncode, talk.last, boot)
 
 
-def _answer(out: bytes, code: int, last: str, what: str) -> dict[str, Any]:
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Let it tidy up, if it does so soon."""
+    child.terminate()
+    try:
+        child.wait(timeout=PARTING_SECONDS)
+    except BaseException:  # it is busy, or Ctrl-C came again
+        child.kill()
+        child.wait()
+
+
+def _answer(out: bytes, code: int, last: str, boot: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(out)
     except ValueError:
-        end = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+        if code < 0:
+            hint = "run the same command again; if it is killed again, look whether the memory is enough: free -h"
+            raise ModelError(f"{boot}.py was killed by signal {-code}", hint) from None
         more = f": {last}" if last else ""
         raise ModelError(
-            f"{Path(what.split()[0]).name} {end} and no answer{more}", "LAUNCHER_DEBUG=1 shows more"
+            f"{boot}.py ended with {code}, without an answer{more}", "LAUNCHER_DEBUG=1 shows more"
         ) from None
     if "error" in answer:
         raise ModelError(answer["error"]["message"], answer["error"]["hint"])

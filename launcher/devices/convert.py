@@ -42,9 +42,7 @@ class Conversion(msgspec.Struct, frozen=True):
 
 def plan(model: Path, soc: str, output: Path | None, batch_sizes: str, more: tuple[str, ...] = ()) -> Conversion:
     """Check the request; nothing is run. ModelError or UsageError for what cannot be converted."""
-    problem = atc.soc_problem(soc)
-    if problem:
-        raise UsageError(problem, "--soc Ascend310 for an Atlas 200 DK; npu-smi info shows others")
+    check_soc(soc)
     sidecar = models.read(model)
     if sidecar["format"] not in atc.FRAMEWORKS:
         raise ModelError(f"{model} is of the format {sidecar['format']}, which ATC does not take", models.AGAIN)
@@ -55,7 +53,16 @@ def plan(model: Path, soc: str, output: Path | None, batch_sizes: str, more: tup
     target = output or model.with_suffix(".om")
     if target.suffix != ".om":
         raise UsageError(f"--output {target}: ATC's files end with .om", f"--output {target}.om")
+    if target.is_dir():
+        raise UsageError(f"--output {target} is a folder", f"--output {target / model.with_suffix('.om').name}")
     return Conversion(model, target, soc, sidecar, sizes, more)
+
+
+def check_soc(soc: str) -> None:
+    """UsageError for what is no name of a soc."""
+    problem = atc.soc_problem(soc)
+    if problem:
+        raise UsageError(problem, "--soc Ascend310 for an Atlas 200 DK; npu-smi info shows others")
 
 
 def here(conversion: Conversion, say: Say, environ: Mapping[str, str] | None = None) -> dict[str, Any]:

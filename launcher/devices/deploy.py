@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ class Request(msgspec.Struct, frozen=True):
 def deploy(home: Home, request: Request, say: Say, progress: Progress) -> dict[str, Any]:
     """All of it. HostError or ModelError; the host's `current`, and older results here, are then what they were."""
     host = request.ssh.host
+    convert.check_soc(request.soc)
     with Conversation(request.ssh) as conversation:
         found = conversation.ask("probe", folder=request.project, env=request.env)
     check(request, found)
@@ -81,7 +83,7 @@ def deploy(home: Home, request: Request, say: Say, progress: Progress) -> dict[s
                 files = {entry.path: stage / entry.path for entry in manifest.entries}
                 sent = conversation.put(request.project, release, files, advance)["sent"]
             say(f"{host}: {len(manifest.entries)} files in {request.project}/releases/{release}, {sent} bytes sent")
-            answer = _run(conversation, request, model.name, found, release)
+            answer = _run(conversation, request, model.name, found, release, stage / "pictures")
             conversation.ask("settle", folder=request.project, release=release)
             results = home.outputs / request.run.id / "devices" / re.sub(r"[^A-Za-z0-9_.-]+", "-", host)
             _fetch(conversation, f"{found['folder']}/outputs/{release}", results)
@@ -101,7 +103,7 @@ def check(request: Request, found: dict[str, Any]) -> None:
     if missing:
         raise HostError(
             f"{ssh.host} has no {' and no '.join(missing)} for {ssh.python}",
-            f"{ssh.by_hand()} {ssh.python} -m pip install {' '.join(missing)}",
+            f"{ssh.by_hand()} {shlex.quote(ssh.python)} -m pip install {' '.join(missing)}",
         )
     if not found["modules"]["acl"] and not found["modules"]["onnxruntime"]:
         raise HostError(
@@ -122,7 +124,7 @@ def choose(home: Home, request: Request, found: dict[str, Any], say: Say, progre
     if not found["modules"]["acl"]:
         return onnx
     compiled = onnx.with_suffix(".om")
-    made = (current(compiled) or {}).get("made", {})
+    made = (current(compiled) or {}).get("made") or {}
     if (made.get("from_sha256"), made.get("soc")) == (sidecar["sha256"], request.soc):
         return compiled
     conversion = convert.plan(onnx, request.soc, compiled, "")
@@ -162,7 +164,7 @@ def _gather(
     if not request.pictures:
         data = exporting.data_of(home, request.run, request.data, say, progress)
         flags = ["--test-set", data, "--samples", str(SAMPLES), "--outputs", str(pictures)]
-        answer = children.ask(home, "infer", [str(model), *flags], say)
+        answer = children.ask(home, "infer", [*flags, "--", str(model)], say)
         return {sample["file"]: sample["class"] for sample in answer["samples"]}
     for source in _listed(request.pictures):
         name = source.name
@@ -172,9 +174,14 @@ def _gather(
     return {}
 
 
-def _run(conversation: Conversation, request: Request, model: str, found: dict[str, Any], release: str) -> Any:
+def _run(
+    conversation: Conversation, request: Request, model: str, found: dict[str, Any], release: str, pictures: Path
+) -> Any:
     outputs = f"{found['folder']}/outputs/{release}"
-    command = [request.ssh.python, "entrypoints/infer.py", f"model/{model}", "pictures", "--outputs", outputs]
+    names = sorted(os.listdir(pictures))
+    named = [f"pictures/{name}" for name in names if not name.lower().endswith(SUFFIXES)]  # a folder stands for others
+    words = [*(["pictures"] if len(named) < len(names) else []), *named]
+    command = [found["executable"], "entrypoints/infer.py", f"model/{model}", *words, "--outputs", outputs]
     command += ["--sheet", f"{outputs}/sheet.png", "--polarity", request.polarity, "--json"]
     folder = f"{found['folder']}/releases/{release}"
     done = conversation.ask("run", folder=folder, command=command, env=found["env"])
@@ -184,7 +191,8 @@ def _run(conversation: Conversation, request: Request, model: str, found: dict[s
         last = next((line for line in reversed(done["stderr"].splitlines()) if line.strip()), "nothing was said")
         raise HostError(
             f"the application ended with {done['code']} on {request.ssh.host}: {last}",
-            f"see for yourself: {request.ssh.by_hand()}, then: cd {request.project}/releases/{release} && . ./env.sh",
+            f"see for yourself: {request.ssh.by_hand()}, then: "
+            f"cd {shlex.quote(f'{request.project}/releases/{release}')} && . ./env.sh",
         ) from None
     if "error" in answer:
         raise HostError(f"{request.ssh.host}: {answer['error']['message']}", answer["error"]["hint"])
@@ -235,7 +243,8 @@ def _listed(words: Sequence[str]) -> list[Path]:
         if not path.exists():
             raise ModelError(f"there is no picture {word}", "pass files, or a folder of them")
         if path.is_dir():
-            found += sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+            inside = (file for file in path.iterdir() if file.name.lower().endswith(SUFFIXES) and file.is_file())
+            found += sorted(inside)
         else:
             found.append(path)
     if not found:

@@ -18,7 +18,7 @@ from launcher.paths import Home
 
 def infer(home: Home, model: str, pictures: Sequence[str], flags: Sequence[str], say: Say) -> dict[str, Any]:
     """The child's answer: ``pictures``, ``runtime``, and what the flags asked for. ModelError for what it refuses."""
-    return children.ask(home, "infer", [str(resolve(home, model)), *pictures, *flags], say)
+    return children.ask(home, "infer", [*flags, "--", str(resolve(home, model)), *pictures], say)
 
 
 def resolve(home: Home, word: str) -> Path:

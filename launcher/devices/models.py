@@ -6,11 +6,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from launcher.devices.errors import ModelError
 from storage.files import hash_file, replacing
 
 SUFFIX = ".json"
 AGAIN = "make it again: python -m launcher export RUN"
+
+
+class _Port(msgspec.Struct):
+    name: str
+    shape: tuple[int | None, int, int, int]
+
+
+class _Needed(msgspec.Struct):
+    """What the launcher itself looks at in a sidecar."""
+
+    size: int
+    sha256: str
+    format: str
+    input: _Port
+    checkpoint: dict[str, Any]
+    made: dict[str, Any] | None = None
 
 
 def sidecar_of(path: Path) -> Path:
@@ -23,16 +41,17 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"there is no model {path}", "python -m launcher export RUN")
     try:
-        content = json.loads(sidecar_of(path).read_text("utf-8"))
-        size, sha256, known = content["size"], content["sha256"], content["format"] and content["input"]["shape"]
+        data = sidecar_of(path).read_bytes()
+        needed = msgspec.json.decode(data, type=_Needed)
+        content: dict[str, Any] = json.loads(data)
     except FileNotFoundError:
         raise ModelError(f"{path} has no {sidecar_of(path).name} beside it, which says what it takes", AGAIN) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{sidecar_of(path)} is no sidecar of a model ({type(error).__name__})", AGAIN) from None
-    if not known or path.stat().st_size != size or hash_file(path) != sha256:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{sidecar_of(path)} is no sidecar of a model ({reason})", AGAIN) from None
+    if path.stat().st_size != needed.size or hash_file(path) != needed.sha256:
         raise ModelError(f"{path} is damaged, or another model than its sidecar describes", AGAIN)
-    found: dict[str, Any] = content
-    return found
+    return content
 
 
 def publish(made: Path, target: Path, sidecar: dict[str, Any]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ from typing import Any
 import msgspec
 
 from launcher.devices import children, exporting, inferring, report
-from launcher.devices.errors import ModelError
+from launcher.devices.errors import ModelError, TrainingFailed
 from launcher.devices.models import sidecar_of
+from launcher.errors import UsageError
 from launcher.jobs import Job, find_job
 from launcher.ledger import Ledger
 from launcher.output import Progress, Say
@@ -100,9 +101,11 @@ class Pipeline:
                 "report": str(self._page)}  # fmt: skip
 
     def _preflight(self) -> None:
-        """ModelError before the training, for what would stop the export after it."""
+        """UsageError or ModelError before the training, for what would stop the steps after it."""
         from launcher.settings import load_settings
 
+        if self._page.is_dir():
+            raise UsageError(f"--report {self._page} is a folder", f"--report {self._page / 'report.html'}")
         if self.request.to == "onnx" and not load_settings(self.home).python and not find_spec("onnxruntime"):
             raise ModelError(
                 "an ONNX model is compared with MindSpore by onnxruntime, which is not here",
@@ -129,7 +132,7 @@ class Pipeline:
 
     def _train(self, plan: Plan) -> Made:
         from launcher.logs import LogReader, follow
-        from launcher.submit import bring_data, submit
+        from launcher.submit import bring_data, exit_code_of, submit
         from launcher.targets import open_target
 
         target = open_target("local", self.home, submits=True)
@@ -147,8 +150,10 @@ class Pipeline:
         finally:
             target.close()
         if run.phase != "Completed":
-            raise ModelError(
-                f"the training {run.id} ended as {run.phase}", f"python -m launcher logs {run.id} --tail 50"
+            raise TrainingFailed(
+                f"the training {run.id} ended as {run.phase}",
+                f"python -m launcher logs {run.id} --tail 50",
+                exit_code_of(run),
             )
         output = exporting.bring(self.home, run, self._progress)
         entry = inferring.newest_entry(output)
@@ -197,7 +202,7 @@ class Pipeline:
         return {**found, "runtime": answer["runtime"]}, [self._sheet]
 
     def _examine(self, model: Path, data: str, *flags: str) -> dict[str, Any]:
-        return children.ask(self.home, "infer", [str(model), "--test-set", data, *flags], self._say)
+        return children.ask(self.home, "infer", ["--test-set", data, *flags, "--", str(model)], self._say)
 
     def _report(self, summary: Sequence[str], facts: Mapping[str, Facts]) -> Made:
         page = report.page(self.job.spec.name, summary, facts, self._sheet.read_bytes())

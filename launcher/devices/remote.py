@@ -36,6 +36,10 @@ CONNECT_SECONDS = 15
 NO_ANSWER_SECONDS = 30
 PARTING_SECONDS = 10
 
+_HOST = re.compile(r"(?![-.]*$)[^-\s'`\"$;&<>|(){},][^\s'`\"$;&<>|(){},]*")
+"""What ssh itself takes for one; and no name made of dots, which would be another folder."""
+_PASSWORD = re.compile(r"(ssh://)?[^@/]*:(?!//).*@")
+
 Advance = Callable[[int], None]
 
 
@@ -49,12 +53,18 @@ class Ssh(msgspec.Struct, frozen=True):
     python: str = "python3"
 
     def __post_init__(self) -> None:
-        if not self.host or self.host.startswith("-") or re.search(r"\s", self.host):
-            raise UsageError(f"{self.host!r} is no host", "HOST is a name of ~/.ssh/config, or user@address")
+        for host, hint in ((self.host, "HOST is a name of ~/.ssh/config, or user@address"), *self._jumps()):
+            if _PASSWORD.match(host):
+                raise UsageError("a password has no place on a command line", "ssh-copy-id once, and then USER@HOST")
+            if not _HOST.fullmatch(host) or "@-" in host:
+                raise UsageError(f"{host!r} is no host", hint)
         if self.config and not Path(self.config).is_file():
             raise UsageError(f"there is no ssh configuration {self.config}", "--ssh-config FILE")
-        if self.jump.startswith("-"):
-            raise UsageError(f"{self.jump!r} is no host", "--jump USER@HOST")
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"--port {self.port}: from 1 to 65535", "--port 22")
+
+    def _jumps(self) -> list[tuple[str, str]]:
+        return [(host, "--jump USER@HOST") for host in self.jump.split(",")] if self.jump else []
 
     def words(self) -> list[str]:
         """The command line. BatchMode: a key or nothing."""
@@ -65,17 +75,16 @@ class Ssh(msgspec.Struct, frozen=True):
             f"ServerAliveCountMax={NO_ANSWER_SECONDS // 10}",
         ]
         words = ["ssh", "-T", *(word for option in options for word in ("-o", option))]
-        words += ["-F", self.config] if self.config else []
-        words += ["-p", str(self.port)] if self.port else []
-        words += ["-J", self.jump] if self.jump else []
-        return [*words, "--", self.host, f"{shlex.quote(self.python)} -c {shlex.quote(BOOTSTRAP)}"]
+        return [*words, *self._flags(), "--", self.host, f"{shlex.quote(self.python)} -c {shlex.quote(BOOTSTRAP)}"]
 
     def by_hand(self) -> str:
         """The command that a person would log in with."""
-        flags = [f"-F {shlex.quote(self.config)}"] if self.config else []
-        flags += [f"-p {self.port}"] if self.port else []
-        flags += [f"-J {self.jump}"] if self.jump else []
-        return " ".join(["ssh", *flags, self.host])
+        return shlex.join(["ssh", *self._flags(), self.host])
+
+    def _flags(self) -> list[str]:
+        words = ["-F", self.config] if self.config else []
+        words += ["-p", str(self.port)] if self.port else []
+        return [*words, *(["-J", self.jump] if self.jump else [])]
 
 
 class Conversation:
@@ -83,6 +92,7 @@ class Conversation:
 
     def __init__(self, ssh: Ssh) -> None:
         self.ssh = ssh
+        self._answered = False
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed on exit
         try:
             self._process = subprocess.Popen(
@@ -183,6 +193,7 @@ class Conversation:
         for line in self._stdout:
             if line.startswith(MARK):
                 answer: dict[str, Any] = json.loads(line[len(MARK) :])
+                self._answered = True
                 if "error" in answer:
                     raise HostError(f"{self.ssh.host}: {answer['error']}", answer["hint"])
                 return answer
@@ -199,10 +210,12 @@ class Conversation:
     def _broken(self) -> HostError:
         code = self._process.wait()
         self._stderr.seek(0)
-        return failure(self.ssh, code, self._stderr.read().decode("utf-8", "replace"))
+        return failure(self.ssh, code, self._stderr.read().decode("utf-8", "replace"), self._answered)
 
 
 FAILURES: Sequence[tuple[str, str, str]] = (
+    ("remote host identification has changed", "{host} has another key than the one known here",
+     "ask its owner why; if that is in order: ssh-keygen -R {host}"),
     ("Could not resolve hostname", "{host} has no address", "look at the name, or at HostName in ssh's configuration"),
     ("Host key verification failed", "{host} has a key that is not known here, or not the one that is known",
      "{by_hand} once, and compare the key that it shows"),
@@ -213,24 +226,24 @@ FAILURES: Sequence[tuple[str, str, str]] = (
     ("timed out", "{host} does not answer", "is it on? look at the address; try {by_hand}"),
     ("Bad owner or permissions", "ssh refuses its configuration", "chmod 600 the file that it names"),
     ("Bad configuration option", "ssh refuses its configuration", "mend the line that it names; try {by_hand}"),
-    ("remote host identification has changed", "{host} has another key than the one known here", "ask its owner why"),
 )  # fmt: skip
 """What ssh says -> what that means, what mends it."""
 
 
-def failure(ssh: Ssh, code: int, said: str) -> HostError:
-    """An ended conversation, in the user's words."""
+def failure(ssh: Ssh, code: int, said: str, answered: bool = False) -> HostError:
+    """An ended conversation, in the user's words. ``answered``: it had begun, so it is no matter of keys or names; a
+    host's banner, which is in ``said`` too, may speak of such things."""
     words = {"host": ssh.host, "by_hand": ssh.by_hand()}
     lines = [line.strip() for line in said.splitlines() if line.strip()]
-    for mark, message, hint in FAILURES:
-        line = next((line for line in lines if mark.lower() in line.lower()), "")
+    for mark, message, hint in () if answered or code != 255 else FAILURES:
+        line = next((line for line in reversed(lines) if mark.lower() in line.lower()), "")
         if line:
             return HostError(f"{message.format(**words)} ({line})", hint.format(**words))
     last = f" ({lines[-1]})" if lines else ""
-    if code == 127 or "not found" in last:
+    if code in (126, 127) or "not found" in last:
         return HostError(f"{ssh.host} has no {ssh.python}{last}", "--python PATH of a Python 3.7 or later there")
     if code == 255 or not lines:
         return HostError(
-            f"the connection to {ssh.host} broke{last}", "run the same command again: it goes on from there"
+            f"the connection to {ssh.host} broke{last}", "run the same command again: deploy goes on from there"
         )
     return HostError(f"{ssh.host} ended with {code}{last}", f"try {ssh.by_hand()}")

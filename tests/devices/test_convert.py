@@ -94,6 +94,12 @@ def test_requests_that_cannot_be(trained: Any, soc: str, output: str | None, siz
     assert said in caught.value.message and caught.value.hint
 
 
+def test_a_folder_in_the_place_of_the_om_is_told_before_atc_runs(trained: Any, tmp_path: Path) -> None:
+    (tmp_path / "x.om").mkdir()
+    with pytest.raises(UsageError, match="is a folder"):
+        convert.plan(trained.onnx, "Ascend310", tmp_path / "x.om", "")
+
+
 def test_a_damaged_model_is_not_converted(trained: Any) -> None:
     trained.onnx.write_bytes(b"short")
     with pytest.raises(ModelError, match="is damaged"):

@@ -66,6 +66,12 @@ def test_a_step_that_fails_is_not_remembered(home: Home) -> None:
     assert steps(home)._state == {}
 
 
+def test_a_training_that_fails_ends_the_pipeline_as_it_ends_submit(home: Home, trained: Any, launch: Any) -> None:
+    words = ["pipeline", "lenet5", "--data", str(trained.data), "--set", "batch_size=100000"]
+    answer = launch(*words, "--json", cwd=home.project)
+    assert answer.code == 100 and "ended as Failed" in answer.json["error"]["message"], answer
+
+
 def test_the_page_needs_nothing_beside_it_and_escapes_what_it_shows() -> None:
     checkpoint, check = {"file": "c", "sha256": "0"}, {"max_abs_difference": 1e-7, "images": 3}
     result = {"accuracy": 1.0, "correct": 3, "pictures": 3, "runtime": "x", "images_per_second": 9.0, "mistakes": []}
@@ -108,6 +114,7 @@ def test_infer_takes_a_run_and_tells_people(home: Home, cli: Any, tmp_path: Path
         (["deploy", RUN, "h", "-F", "nope"], 2, "no ssh configuration nope"),
         (["pipeline", "nope"], 2, "there is no job 'nope'"),
         (["pipeline", "lenet5", "--set", "nope=1"], 2, "nope"),
+        (["pipeline", "lenet5", "--report", "jobs"], 2, "--report jobs is a folder"),
     ],
 )
 def test_what_cannot_be_is_two_lines(home: Home, cli: Any, words: list[str], code: int, said: str) -> None:
