@@ -164,9 +164,9 @@ class LocalTarget(Target):
         return LogChunk(data, cursor + len(data))
 
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
-        ledger.move(run.id, "Terminating", since=("Creating", "Pending", "Running"))
         with contextlib.suppress(FileNotFoundError), open(self.home.run(run.id).control, "r+b") as control:
-            control.write(b"kill\n" if now else b"stop\n")
+            control.write(b"kill\n" if now else b"stop\n")  # first: it needs no disk space, and the ledger does
+        ledger.move(run.id, "Terminating", since=("Creating", "Pending", "Running"))
 
     def pull(self, run: Run, destination: Path, progress: Any = None) -> Sequence[str]:
         from storage import locate
