@@ -65,16 +65,20 @@ class Ledger:
 
     def add(self, run: Run) -> None:
         """Write a new run down, before anything leaves the machine."""
-        self.add_found([run])
+        self._add([run], "INSERT")
 
     def add_found(self, runs: Sequence[Run]) -> None:
-        """Write runs down, all of them or, if one is there already, none."""
+        """Write down those of the runs that no other launcher has written down meanwhile."""
+        self._add(runs, "INSERT OR IGNORE")
+
+    def _add(self, runs: Sequence[Run], insert: str) -> None:
         with self._transaction() as db:
             for run in runs:
                 values = {name: _text(name, getattr(run, name)) for name in Run.__struct_fields__}
                 marks = ", ".join(f":{name}" for name in values)
-                db.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({marks})", values)
-                self._note(db, run.id, run.phase, run.message)
+                done = db.execute(f"{insert} INTO runs ({', '.join(values)}) VALUES ({marks})", values)
+                if done.rowcount == 1:
+                    self._note(db, run.id, run.phase, run.message)
 
     def move(self, run_id: str, phase: str, since: Sequence[str] = ACTIVE, **columns: Any) -> bool:
         """Move a run to ``phase`` if it is in one of ``since``; says whether it did. ``columns`` are set with it."""

@@ -19,9 +19,12 @@ HOUSE = Path(__file__).resolve().parent.parent
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees, or writes into, the settings of the person who runs it."""
-    ours = [name for name in os.environ if name.startswith(("LAUNCHER_", "OBS_"))]
+    ours = [name for name in os.environ if name.startswith(("LAUNCHER_", "OBS_", "HUAWEICLOUD_"))]
     for name in set(ours) - {"LAUNCHER_CACHE_DIR"}:
         monkeypatch.delenv(name)
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", cache)  # what was downloaded once is shared
+    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))
     monkeypatch.setenv("LAUNCHER_STATE", str(tmp_path_factory.mktemp("state")))
     monkeypatch.setenv("NO_COLOR", "1")

@@ -11,7 +11,7 @@ from launcher.output import Output
 def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", help="its id or its name on the target")
     parser.add_argument("--target", default="modelarts", help="where it is (default: modelarts)")
-    parser.add_argument("-P", "--profile", default="", help="the account that it is in")
+    parser.add_argument("-P", "--profile", help="the account that it is in")
 
 
 def run(args: argparse.Namespace, out: Output) -> ExitCode:

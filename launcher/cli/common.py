@@ -70,10 +70,12 @@ def complete_jobs(prefix: str, **_: object) -> list[str]:
 
 
 class Interrupts:
-    """While entered, Ctrl-C is counted instead of raised, so that no log byte in hand is lost to it."""
+    """While entered, Ctrl-C is counted instead of raised, so that no log byte in hand is lost to it. With ``once``, a
+    second one is raised all the same: what is being waited for may take minutes to fail."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.once = False
         self._seen = 0
 
     def __enter__(self) -> Interrupts:
@@ -99,6 +101,8 @@ class Interrupts:
 
     def _note(self, *_: object) -> None:
         self.count += 1
+        if self.once and self.count > 1:
+            raise KeyboardInterrupt
 
 
 def shown(path: Path) -> str:
@@ -139,7 +143,7 @@ class Targets:
 
     def __init__(self, home: Home, out: Output) -> None:
         self.home, self.out = home, out
-        self._open: dict[tuple[str, str], Target] = {}
+        self._open: dict[tuple[str, str | None], Target] = {}
 
     def __enter__(self) -> Targets:
         return self
@@ -150,13 +154,14 @@ class Targets:
 
     def of(self, run: Run) -> Target:
         """Where the run is, with the account that it was started with."""
-        return self.named(run.target, str(run.remote.get("profile") or ""))
+        return self.named(run.target, run.remote.get("profile"))
 
-    def named(self, name: str, profile: str = "") -> Target:
+    def named(self, name: str, profile: str | None = None) -> Target:
+        """``profile``: None is the settings' one, an empty one is none of them."""
         from launcher.targets import open_target
 
         if (name, profile) not in self._open:
-            target = self._open[name, profile] = open_target(name, self.home, profile=profile or None)
+            target = self._open[name, profile] = open_target(name, self.home, profile=profile)
             target.say = self.out.warn
             for note in target.notes:
                 self.out.warn(note)

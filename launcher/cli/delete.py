@@ -40,7 +40,8 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
 
 def _ask(names: list[str], out: Output) -> None:
     if not sys.stdin.isatty():
-        raise UsageError(f"delete {' '.join(names)}: there is nobody to ask", f"delete --yes {' '.join(names)}")
+        words = " ".join(names)
+        raise UsageError(f"delete {words}: there is nobody to ask", f"python -m launcher delete --yes {words}")
     out.say(f"delete {', '.join(names)} and their output? [y/N]")
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise LauncherError("nothing was deleted", f"python -m launcher delete --yes {' '.join(names)}")

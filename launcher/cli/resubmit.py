@@ -32,6 +32,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     with Ledger(home) as ledger, Targets(home, out) as targets, Interrupts() as interrupts:
         old = ledger.find(args.run)
         target = targets.of(old)
+        interrupts.once = target.detaches
         spec = override(JobSpec(name=old.job[:40], boot_file="again.py", parameters=old.parameters), args.assignments)
         run_id = new_run_id(old.job[:40])
         output, request = target.again(old, run_id, spec.parameters)

@@ -17,7 +17,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--phase", action="append", default=[], choices=phases, help="only runs in this phase")
     which.add_argument("--active", action="store_true", help="only runs that have not ended")
     parser.add_argument("--target", default="", help="only runs on this target")
-    parser.add_argument("-P", "--profile", default="", help="the account whose runs are asked for, with --target")
+    parser.add_argument("-P", "--profile", help="the account whose runs are asked for, with --target")
     parser.add_argument("--mine", action="store_true", help="leave out jobs that no launcher started")
     parser.add_argument("--since", default="", metavar="TIME", help="only runs made since then: 2026-11-21, 90m, 2d")
     parser.add_argument("-n", "--limit", type=int, default=-1, metavar="N", help="at most so many")
@@ -60,6 +60,10 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         accuracy = (run.result or {}).get("accuracy")
         rows.append([run.id, run.phase, code, run.target, run.created_at[:19] + "Z", took(run), brief(accuracy or "")])
     out.table(["RUN", "PHASE", "EXIT", "TARGET", "CREATED", "TOOK", "ACCURACY"], rows)
+    known = {run.id for run in others}
+    if foreign := [run.id for run in found if run.id in known]:
+        count = f"{len(foreign)} {'is a job' if len(foreign) == 1 else 'are jobs'}"
+        out.say(f"{count} that no launcher started; to make one a run: python -m launcher adopt {foreign[0]}")
     return ExitCode.OK
 
 

@@ -148,6 +148,7 @@ def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, ou
         out.say(f"machine: {machine}")
     plan = bring_data(plan, out.say, out.progress)
     with Ledger(home, create=True) as ledger, Interrupts() as interrupts:
+        interrupts.once = target.detaches
         run = submit(plan, target, ledger, out.progress, interrupts.check)
         return finish(run, target, home, ledger, interrupts, args, out)
 

@@ -37,9 +37,8 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
                 patience.bear(error)
             waiting = [run.id for run in runs if not run.final]
             if waiting and time.monotonic() > deadline:
-                raise NotFinished(
-                    f"after {args.timeout:g} s not ended: {', '.join(waiting)}", "wait longer, or stop them"
-                )
+                hint = f"python -m launcher wait {' '.join(waiting)}"
+                raise NotFinished(f"after {args.timeout:g} s not ended: {', '.join(waiting)}", hint)
             if waiting:
                 shortest, longest = next(targets.of(run).poll_seconds for run in runs if not run.final)
                 pause = max(pause, shortest)

@@ -5,6 +5,7 @@
     place.py      where runs go and as whom: region, endpoints, project, bucket, keys (from settings)
     wire.py       signed requests through the official SDK's core, its holes closed
     client.py     the API's calls; raw JSON, checked
+    tls.py        whom requests trust
     request.py    a plan as the body of "create job"; flavors and engines by what job.yaml wants
     jobs.py       a job as a run: phases, times, exit codes; created at most once
     keeper.py     the ledger kept in step with the jobs there are

@@ -6,7 +6,6 @@ we use; what is there to run on. Whatever cannot be looked at for an earlier fai
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -119,15 +118,17 @@ def check_endpoint(place: Place) -> Iterable[Check]:
     """Whether anybody answers, over TLS that can be trusted, and by what clock. The request is not signed."""
     import requests
 
+    from launcher.modelarts.tls import TrustingAdapter
+
     proxies = {"http": place.proxy, "https": place.proxy} if place.proxy else {}
     with requests.Session() as session:
         session.trust_env = False
+        session.mount("https://", TrustingAdapter(place.ca_file))
         try:
             started = time.time()
             answer = session.get(
                 place.endpoint + "/",
                 timeout=(min(10.0, place.timeout), place.timeout),
-                verify=place.ca_file or True,
                 proxies=proxies,
                 allow_redirects=False,
                 stream=True,
@@ -156,10 +157,7 @@ def _unreachable(place: Place, error: Exception) -> Check:
         (requests.exceptions.Timeout, "it does not answer in time", f"look at network, proxy and region: {SHOW}"),
     ]  # fmt: skip
     what, hint = "nobody answers there", f"look at the endpoint, the network and HTTPS_PROXY: {SHOW}"
-    if isinstance(error, OSError) and place.ca_file and not os.path.isfile(place.ca_file):
-        what, hint = f"there is no file {place.ca_file!r} of certificates", SHOW
-    else:
-        what, hint = next(((text, mend) for kind, text, mend in kinds if isinstance(error, kind)), (what, hint))
+    what, hint = next(((text, mend) for kind, text, mend in kinds if isinstance(error, kind)), (what, hint))
     return Check("endpoint", "fail", f"{place.endpoint}: {what}", hint)
 
 

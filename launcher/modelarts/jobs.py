@@ -11,6 +11,7 @@ Creating has no idempotency key, so the run's id is the job's name. After an ans
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import datetime, timezone
 from typing import Any
@@ -24,6 +25,8 @@ Json = dict[str, Any]
 SETTLING = (0.0, 1.0, 3.0)
 """Seconds before each look for a job whose creation was not answered."""
 CREATE_TRIES = 5
+_ID = r"\w[\w.-]{0,127}"
+"""What may be a run's id, and so a folder's name and a word of a command."""
 
 
 def create_once(client: Client, body: Json) -> Json:
@@ -161,7 +164,8 @@ def folder(url: str) -> str:
 def as_run(job: Json, target: str, remote: Json) -> Run:
     """A job that this machine did not start; what it was asked for is in the job itself."""
     metadata = job["metadata"]
-    name = str(metadata.get("name") or metadata["id"])
+    name = str(metadata.get("name") or "")
+    name = name if re.fullmatch(_ID, name) else str(metadata["id"])
     parameters = {row["name"]: row.get("value") for row in job.get("algorithm", {}).get("parameters") or ()}
     asked: Json = {key: job[key] for key in ("kind", "metadata", "algorithm", "spec") if key in job}
     final = job["status"]["phase"] in FINAL

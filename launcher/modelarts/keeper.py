@@ -57,7 +57,7 @@ class Keeper:
         first = jobs.phase(job, run) if jobs.phase(job, run) in ACTIVE else "Pending"
         if not ledger.move(run.id, first, since=("Creating", *lost), remote=remote, ended_at=None, message=""):
             ledger.update(run.id, remote=remote)
-            if ledger.get(run.id).phase == "Terminating":  # a stop was asked meanwhile
+            if ledger.get(run.id).phase in ("Terminating", "Terminated"):  # a stop was asked meanwhile
                 self.client.stop(remote["id"])
         if remote.get("tags"):
             try:

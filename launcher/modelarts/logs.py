@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher.errors import ServiceError
-from launcher.modelarts.client import Client
+from launcher.modelarts.client import NO_JOB, Client
 from storage.base import Storage
 from storage.errors import NotFound, StorageError
 
@@ -68,6 +68,8 @@ class Position:
         self.marked = False
         """The platform has said that the boot file ended, and the boot file nothing since."""
         self.done = False
+        self.gone = False
+        """The job has been deleted; its log may lie in the bucket yet."""
         self.followed = False
         """Whether this reader was there before the run ended."""
         self.held = (0, 0.0)
@@ -132,6 +134,8 @@ class WorkerLog:
 
     def _patience(self, position: Position, ended: float) -> float:
         """Seconds for which more may come. The end is dated by the service, whose clock may not be ours."""
+        if position.gone:
+            return 0.0
         if position.followed and ended:
             return LATE_SECONDS
         now = min(time.time(), self.client.wire.now())
@@ -149,6 +153,8 @@ class WorkerLog:
                         return text
                     break
         position.done = True
+        if position.gone and not position.hashes and not position.rest:
+            self.client.wire.say("there is no log: the job has been deleted on ModelArts")
         rest, position.rest = position.rest, b""
         return rest
 
@@ -160,6 +166,7 @@ class WorkerLog:
             except (ServiceError, StorageError) as error:
                 if source == "preview" or (isinstance(error, ServiceError) and error.status in (0, 401)):
                     raise
+                position.gone = position.gone or (isinstance(error, ServiceError) and error.code == NO_JOB)
                 self._leave(position)
                 continue
             if text or position.source == source:

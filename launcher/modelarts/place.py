@@ -99,6 +99,10 @@ def find_place(settings: Settings, needs_bucket: bool = True) -> Place:
     for key, value in (("project_id", project_id), ("workspace", settings.workspace), ("pool", settings.pool)):
         if value and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", value):
             raise UsageError(f"{key} {value!r} ({settings.origins[key]}) has signs that no id has", f"{INIT} --help")
+    if settings.ca_file and not os.path.isfile(settings.ca_file):
+        where = settings.origins.get("ca_file", "ca_file")
+        message = f"there is no file {settings.ca_file!r} of certificates ({where})"
+        raise UsageError(message, "python -m launcher config show --origin")
     obs = ObsSettings.from_environment(
         endpoint=obs_endpoint,
         region=settings.region,

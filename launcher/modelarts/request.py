@@ -251,7 +251,7 @@ def _engine(spec: JobSpec, flavor: Json, engines: Sequence[Json]) -> Json:
         fitting = [(engine, number) for engine, number in fitting if not engine.get("v1_compatible")]
     if not fitting:
         there = [str(e.get("engine_version")) for e, match in known if match[1].lower() == name and _runs_on(e, flavor)]
-        hint = "it has: " + ", ".join(sorted(there)) if there else "engine: the id of one that `doctor` lists"
+        hint = "it has: " + ", ".join(sorted(there)) if there else "MindSpore's: engine: MindSpore >= 2"
         raise PreflightError(f"there is no engine {wanted!r} for {describe(flavor)}", hint)
     best = max(fitting, key=lambda row: (row[1], str(row[0].get("engine_version"))))
     return _whole(best[0])

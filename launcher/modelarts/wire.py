@@ -153,19 +153,18 @@ class Wire:
         if self._http is None:
             from huaweicloudsdkcore.http.http_client import HttpClient
             from huaweicloudsdkcore.http.http_config import HttpConfig
-            from requests.adapters import HTTPAdapter
 
-            config = HttpConfig(
-                timeout=(min(self.place.timeout, CONNECT_SECONDS), self.place.timeout),
-                ssl_ca_cert=self.place.ca_file or None,
-            )
+            from launcher.modelarts.tls import TrustingAdapter
+
+            adapter = TrustingAdapter(self.place.ca_file, pool_connections=4, pool_maxsize=8, max_retries=0)
+            config = HttpConfig(timeout=(min(self.place.timeout, CONNECT_SECONDS), self.place.timeout))
             logger = logging.getLogger("launcher.modelarts")
             logger.addHandler(logging.NullHandler())
             logger.propagate = False
             self._http = HttpClient(config, None, _Silent(), logger)
             self._http._session.trust_env = False
             for prefix in ("https://", "http://"):
-                self._http._session.mount(prefix, HTTPAdapter(pool_connections=4, pool_maxsize=8, max_retries=0))
+                self._http._session.mount(prefix, adapter)
         proxy = self.place.proxy or _proxy_for(scheme, host)
         self._http._proxy = {"http": proxy, "https": proxy} if proxy else None
         return self._http
@@ -188,7 +187,7 @@ class Wire:
             where = answer.headers.get("Location", "somewhere else")
             error = ServiceError(
                 f"cannot {what}: {_host(url)} answers with a redirect to {where}",
-                "a proxy's login page, or a wrong endpoint: python -m launcher config show",
+                "a proxy's login page, or a wrong endpoint: python -m launcher config show --origin",
                 answer.status,
                 code,
                 request,
@@ -265,7 +264,7 @@ def _unanswered(what: str, url: str, error: Exception) -> ServiceError:
     if name == "SslHandShakeException" or "SSL" in name:
         return ServiceError(
             f"cannot {what}: the certificate of {_host(url)} is not trusted",
-            "a private cloud or a proxy has an authority of its own: set ca_file to its certificate",
+            "a private cloud or a proxy has its own authority: python -m launcher config init --ca-file FILE",
         )
     if "timed out" in text or "Timeout" in name:
         why = "does not answer in time"
@@ -275,7 +274,7 @@ def _unanswered(what: str, url: str, error: Exception) -> ServiceError:
         why = "refuses connections"
     else:
         why = "broke the connection off"
-    return ServiceError(f"cannot {what}: {_host(url)} {why}", "python -m launcher doctor")
+    return ServiceError(f"cannot {what}: {_host(url)} {why}", "python -m launcher doctor --target modelarts")
 
 
 def _nonsense(what: str, url: str, answer: Answer, text: bytes) -> ServiceError:
@@ -283,7 +282,7 @@ def _nonsense(what: str, url: str, answer: Answer, text: bytes) -> ServiceError:
     kind = "a web page" if page else "an empty answer" if not text.strip() else "an answer that cannot be read"
     return ServiceError(
         f"cannot {what}: {_host(url)} sends {kind} (HTTP {answer.status})",
-        "a proxy in between, or a wrong endpoint: python -m launcher config show",
+        "a proxy in between, or a wrong endpoint: python -m launcher config show --origin",
         answer.status,
         "",
         answer.headers.get("X-Request-Id", ""),
@@ -294,8 +293,8 @@ def _hint(status: int, code: str) -> str:
     try:
         from launcher.modelarts.explain import hint_for
     except ImportError:
-        return "python -m launcher doctor"
-    return hint_for(status, code) or "python -m launcher doctor"
+        return "python -m launcher doctor --target modelarts"
+    return hint_for(status, code) or "python -m launcher doctor --target modelarts"
 
 
 def _host(url: str) -> str:

@@ -27,7 +27,8 @@ def open_target(name: str, home: Home, submits: bool = False, profile: str | Non
 
         driver = Driver()  # before anything heavy is imported here, so that both processes load at the same time
     module, _, attribute = TARGETS[name].partition(":")
-    target: Target = getattr(import_module(module), attribute)(home, **({"profile": profile} if profile else {}))
+    account = {} if profile is None or name == "local" else {"profile": profile}
+    target: Target = getattr(import_module(module), attribute)(home, **account)
     if driver:
         target.driver = driver  # type: ignore[attr-defined]
     return target

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import DataError, LauncherError, RunNotFound, ServiceError, Unsettled, UsageError
+from launcher.errors import DataError, ExitCode, LauncherError, RunNotFound, ServiceError, Unsettled, UsageError
 from launcher.modelarts import jobs
 from launcher.modelarts.client import NO_JOB, Client
 from launcher.modelarts.following import Follower
@@ -23,7 +23,7 @@ from launcher.modelarts.place import Place, find_place
 from launcher.modelarts.request import Choice, again, body, choose
 from launcher.paths import Home
 from launcher.run import Run, now
-from launcher.settings import load_settings
+from launcher.settings import is_huaweis, load_settings
 from launcher.targets.base import LogChunk, Target
 from storage.base import Storage
 from storage.errors import AccessDenied, NotFound, StorageError
@@ -147,8 +147,12 @@ class ModelArtsTarget(Target):
         except BaseException as error:
             if isinstance(error, LauncherError) and not created:
                 raise  # it was refused, or is Unsettled already
-            what = f"its job was created, but: {error}" if created else "interrupted while its job was being created"
-            raise Unsettled(f"{run.id}: {what}", f"python -m launcher show {run.id}") from error
+            why = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
+            what = f"its job was created, but: {why}" if created else f"{why} while its job was being created"
+            unsettled = Unsettled(f"{run.id}: {what}", f"python -m launcher show {run.id}")
+            if isinstance(error, KeyboardInterrupt):
+                unsettled.exit_code = ExitCode.INTERRUPTED
+            raise unsettled from error
         with contextlib.suppress(StorageError):
             from launcher.submit import record
 
@@ -158,6 +162,7 @@ class ModelArtsTarget(Target):
         run = ledger.get(run.id)
         if run.final:
             if run.result is None and run.phase == "Completed" and not run.remote.get("looked"):
+                self._check_place(run)
                 self.keeper.fill(run, ledger)
             return ledger.get(run.id)
         if not run.remote.get("id"):
@@ -181,6 +186,7 @@ class ModelArtsTarget(Target):
         position: Position = cursor or Position()
         if not run.remote.get("id"):
             return LogChunk(b"", position)
+        self._check_place(run)
         ended = None
         if run.final:
             began = run.started_at and run.ended_at
@@ -188,20 +194,26 @@ class ModelArtsTarget(Target):
         return LogChunk(self._log(run, worker).read(position, ended), position)
 
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
-        ledger.move(run.id, "Terminating", since=("Creating", "Pending", "Running"))
+        stoppable = ("Creating", "Pending", "Running")
         job_id = ledger.get(run.id).remote.get("id")
-        if job_id:  # else whoever is creating it sees the phase, and stops it
+        if not job_id:  # whoever is creating it sees the phase, and stops it
+            ledger.move(run.id, "Terminating", since=stoppable)
+            job_id = ledger.get(run.id).remote.get("id")
+        if job_id:
             self._check_place(run)
             try:
                 self.client.stop(job_id)
             except ServiceError as error:
                 if error.code != NO_JOB:
                     raise
+            ledger.move(run.id, "Terminating", since=stoppable)  # only now: it may have been refused
 
     def pull(self, run: Run, destination: Path, progress: Any = None) -> Sequence[str]:
+        self._check_place(run)
         return self._bring(run.output, destination, progress) if run.output else []
 
     def pull_logs(self, run: Run, destination: Path, progress: Any = None) -> Sequence[str]:
+        self._check_place(run)
         folder = jobs.log_folder(run.request)
         return self._bring(folder, destination, progress) if folder else []
 
@@ -215,7 +227,8 @@ class ModelArtsTarget(Target):
             deadline, pause = time.monotonic() + GONE_SECONDS, 0.1
             while not self.client.is_gone(job_id):
                 if time.monotonic() > deadline:
-                    raise LauncherError(f"ModelArts has not deleted {run.id} yet", f"delete {run.id} again, later")
+                    hint = f"later: python -m launcher delete --yes {run.id}"
+                    raise LauncherError(f"ModelArts has not deleted {run.id} yet", hint)
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
         if not keep_output:
@@ -245,6 +258,7 @@ class ModelArtsTarget(Target):
         return self.refresh(run, ledger)
 
     def describe(self, run: Run) -> dict[str, Any]:
+        self._check_place(run)
         return self._follower(run).describe(run)
 
     def causes(self, run: Run) -> list[dict[str, str]]:
@@ -300,8 +314,19 @@ class ModelArtsTarget(Target):
         if run.remote and there != (self.at.endpoint, self.client.project):
             raise UsageError(
                 f"{run.id} is in project {there[1]} at {there[0]}, and the settings name another",
-                f"LAUNCHER_PROFILE={run.remote.get('profile') or 'NAME'} python -m launcher show {run.id}",
+                f"{self._way_back(run.remote)}python -m launcher show {run.id}",
             )
+
+    def _way_back(self, remote: dict[str, Any]) -> str:
+        """The variables to set before a command, for it to go where a run is."""
+        if profile := remote.get("profile"):
+            return f"LAUNCHER_PROFILE={profile} "
+        endpoint, project = str(remote.get("endpoint")), str(remote.get("project"))
+        found = ""
+        if endpoint != self.at.endpoint:
+            region = endpoint.split(".")[1] if is_huaweis(endpoint, "modelarts") else ""
+            found = f"LAUNCHER_REGION={region} " if region else f"LAUNCHER_MODELARTS_ENDPOINT={endpoint} "
+        return found + (f"LAUNCHER_PROJECT_ID={project} " if project != self.client.project else "")
 
     def _held(self, run_id: str) -> bool:
         import fcntl

@@ -9,11 +9,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher.errors import ServiceError
+from launcher.errors import ServiceError, UsageError
+from launcher.modelarts import doctor
 from launcher.modelarts.client import Client
 from launcher.modelarts.place import Place
 from storage.obs import ObsSettings
@@ -275,11 +277,19 @@ def test_the_import_does_not_pay_for_the_sdk_s_models() -> None:
     assert loaded == "False" and int(count) < 700
 
 
-def test_tls_is_verified_and_so_is_the_name(canned: Canned, quick: None, tmp_path, monkeypatch) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """One for localhost that nobody has signed, and its key."""
+    cert, key = folder / "cert.pem", folder / "key.pem"
+    folder.mkdir()
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
     command += ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def test_tls_is_verified_and_so_is_the_name(canned: Canned, quick: None, tmp_path, monkeypatch) -> None:
+    cert, key = certificate(tmp_path / "own")
+    public, _ = certificate(tmp_path / "public")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
     canned.server.socket = context.wrap_socket(canned.server.socket, server_side=True)
@@ -287,15 +297,25 @@ def test_tls_is_verified_and_so_is_the_name(canned: Canned, quick: None, tmp_pat
     monkeypatch.setattr("storage.retry.FIRST_WAIT", 0.001)
     canned.says(JOB)
     port = canned.server.server_port
-    for host, ca_file, trusted in (("localhost", str(cert), 1), ("localhost", "", 0), ("127.0.0.1", str(cert), 0)):
+
+    def look(host: str, ca_file: str) -> None:
         client = Client(place(f"https://{host}:{port}", ca_file=ca_file))
-        if trusted:
+        try:
             assert client.job("j1") == JOB
-        else:
-            with pytest.raises(ServiceError, match="is not trusted") as caught:
-                client.job("j1")
-            assert "ca_file" in caught.value.hint
-        client.close()
+        finally:
+            client.close()
+
+    look("localhost", str(cert))
+    for host, ca_file in (("localhost", ""), ("127.0.0.1", str(cert)), ("localhost", str(public))):
+        with pytest.raises(ServiceError, match="is not trusted") as caught:
+            look(host, ca_file)
+        assert "--ca-file" in caught.value.hint
+    monkeypatch.setattr("requests.adapters.DEFAULT_CA_BUNDLE_PATH", str(cert))
+    look("localhost", str(public))  # more to trust, not less: what all trust is trusted still
+    checks = doctor.check_endpoint(place(f"https://localhost:{port}", ca_file=str(public)))
+    assert next(iter(checks)).level == "ok"
+    with pytest.raises(UsageError, match="cannot be read as certificates"):
+        look("localhost", str(key))
 
 
 def test_a_netrc_does_not_take_the_place_of_the_signature(canned: Canned, quick: None, tmp_path, monkeypatch) -> None:

@@ -137,8 +137,7 @@ def test_what_the_service_says_is_explained(answers, check, status, code, hint, 
         ({"LAUNCHER_CLIENT": "modelarts-sdk"}, "sdk", "Huawei's wheel", "config init --client sdk"),
         ({"LAUNCHER_POOL": "pool-1"}, "pool", "pool-1 is running", None),
         ({"OBS_CREDENTIALS": "ecs", "OBS_METADATA": "http://127.0.0.1:1"}, "keys", "metadata gives no keys", "agency"),
-        ({"LAUNCHER_CA_FILE": "none.pem", "LAUNCHER_MODELARTS_ENDPOINT": "https://127.0.0.1:1"}, "endpoint", "none.pem",
-         "config show"),
+        ({"LAUNCHER_CA_FILE": "none.pem"}, "settings", "none.pem", "config show"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_here(variables, check, found, hint, cloud, doctor, monkeypatch):
