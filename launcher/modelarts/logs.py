@@ -160,7 +160,7 @@ class WorkerLog:
 
     def _more(self, position: Position) -> bytes:
         while True:
-            source = position.source = position.source or self._first()
+            source = position.source = position.source or "aom"
             try:
                 text: bytes = getattr(self, f"_from_{source}")(position)
             except (ServiceError, StorageError) as error:
@@ -171,12 +171,6 @@ class WorkerLog:
                 continue
             if text or position.source == source:
                 return text
-
-    def _first(self) -> str:
-        """AOM, unless a part of the log has been rotated away, which only the bucket tells."""
-        with contextlib.suppress(StorageError):
-            return "obs" if self.storage is not None and self._rotated(self.storage, 1) else "aom"
-        return "aom"
 
     def _leave(self, position: Position) -> None:
         position.source = "obs" if position.source == "aom" and self.storage is not None else "preview"
@@ -200,6 +194,9 @@ class WorkerLog:
             self._leave(position)  # it counts in a way that cannot be followed, or has begun anew
             return b""
         lines = lines[known:]
+        if lines and not position.hashes and self._is_rotated():
+            self._leave(position)  # it may number from where the log begins now
+            return b""
         held = 0
         if lines and not position.is_settled(lines[-1]):
             position.rest, last = lines.pop(), last - 1
@@ -211,6 +208,13 @@ class WorkerLog:
             return b""
         position.line = last
         return position.take(lines)
+
+    def _is_rotated(self) -> bool:
+        """Whether a part of the log has been rotated away, which only the bucket tells. Asked once there are lines:
+        before, it may still happen."""
+        with contextlib.suppress(StorageError):
+            return self.storage is not None and bool(self._rotated(self.storage, 1))
+        return False
 
     def _object_size(self) -> int:
         if self.storage is None:
