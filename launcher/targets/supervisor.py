@@ -58,6 +58,7 @@ class Supervisor:
         self.message = ""
         self.stopping = ""
         self._signalled = False
+        self._oom_kills = _oom_kills()
         self.refused: set[str] = set()
         """Outputs that can be no objects: links that lead out, names that are no keys."""
         self._seen: list[dict[str, tuple[int, int]]] = []
@@ -185,9 +186,16 @@ class Supervisor:
         if self.exit_code:
             code = self.exit_code
             named = f" ({signal.Signals(code - 128).name})" if 128 < code < 160 else ""
-            self.message = self.message or f"the job ended with exit code {code}{named}"
+            self.message = self.message or f"the job ended with exit code {code}{named}{self._out_of_memory(code)}"
             return "Failed"
         return "Completed"
+
+    def _out_of_memory(self, code: int) -> str:
+        """What to add when the kernel has ended a process for want of memory since the run began."""
+        if code != 128 + signal.SIGKILL or _oom_kills() <= self._oom_kills:
+            return ""
+        smaller = "a smaller batch_size or image_size takes less, and --resume goes on from the last checkpoint"
+        return f": the machine ran out of memory; {smaller}"
 
     def _finish(self, phase: str) -> None:
         self.paths.ballast.unlink(missing_ok=True)
@@ -271,6 +279,16 @@ def main(arguments: list[str]) -> None:
         os.dup2(log, 1)
         os.dup2(log, 2)
         Supervisor(home, run_id).drive()
+
+
+def _oom_kills() -> int:
+    """How many processes the kernel of this machine has ended for want of memory; 0 where it does not say."""
+    try:
+        text = Path("/proc/vmstat").read_text("ascii")
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in text.splitlines() if line.startswith("oom_kill ")]
+    return int(found[0]) if found else 0
 
 
 def _drain(descriptor: int) -> None:
