@@ -5,22 +5,25 @@
 
 A checkpoint is written to scratch, sent under a temporary name, renamed, and only then named in the manifest, which is
 itself replaced whole. Whatever is killed whenever: what the manifest names is good. An old one is deleted only after
-the manifest has ceased to name it, and a name is used again only after that too.
+the manifest has ceased to name it, and a name is used again only after that too. All of this is done by the output's
+thread; the training waits only while a state is copied in memory.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from jobs import JobError, State
 from storage.errors import Corrupt, NotFound
 from storage.files import hash_file
 
-from .output import Output
+from .output import At, Output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +34,9 @@ SHOWN_DIFFERENCES = 3
 
 Note = Callable[[str], None]
 Metrics = Mapping[str, float]
-Schedule = Mapping[str, int]
-"""What must be equal for a run to continue another one: steps_per_epoch, batch_size, seed."""
+"""Of a checkpoint: `loss`, the mean over the epoch so far; `total`, its sum, to the bit; `accuracy`, if measured."""
+Value = Union[int, float, str]
+Settings = Mapping[str, Value]
 
 
 class Checkpoint(NamedTuple):
@@ -53,11 +57,26 @@ class Manifest(NamedTuple):
     """What `checkpoints/manifest.json` says."""
 
     job: str
-    schedule: Dict[str, int]
+    schedule: Dict[str, Value]
+    """What must be equal for a run to continue another one: steps_per_epoch, batch_size, seed, ..."""
     checkpoints: Tuple[Checkpoint, ...] = ()
+    parameters: Mapping[str, Value] = MappingProxyType({})
+    """All of them, and what the run trained on: a difference from another run's is told."""
+    run: str = ""
+    """What the platform calls the run that wrote it."""
+
+    def best(self) -> Optional[Checkpoint]:
+        """The one with the highest accuracy, or else with the lowest loss; the newest of equals."""
+        return max(reversed(self.checkpoints), key=_merit, default=None)
 
     def encode(self) -> bytes:
-        content = {**self._asdict(), "checkpoints": [checkpoint._asdict() for checkpoint in self.checkpoints]}
+        best = self.best()
+        content = {
+            **self._asdict(),
+            "parameters": dict(self.parameters),
+            "checkpoints": [checkpoint._asdict() for checkpoint in self.checkpoints],
+        }
+        content["best"] = best.file if best else None
         return (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()
 
 
@@ -78,8 +97,8 @@ def read_manifest(output: Output) -> Optional[Manifest]:
     try:
         content = json.loads(data.decode())
         checkpoints = tuple(_checkpoint(entry) for entry in content["checkpoints"])
-        schedule = {str(name): int(value) for name, value in content["schedule"].items()}
-        return Manifest(str(content["job"]), schedule, checkpoints)
+        schedule, parameters = dict(content["schedule"]), dict(content.get("parameters", {}))
+        return Manifest(str(content["job"]), schedule, checkpoints, parameters, str(content.get("run", "")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JobError(
             f"{output.url}: {MANIFEST} is not a manifest of checkpoints ({type(error).__name__}: {error})",
@@ -87,26 +106,42 @@ def read_manifest(output: Output) -> Optional[Manifest]:
         ) from error
 
 
-def newest(output: Output, scratch: str, note: Note) -> Optional[Found]:
-    """Bring the newest checkpoint that verifies to the folder `scratch`, if any; `note` hears of damaged ones."""
+def find(output: Output, scratch: str, note: Note, step: int = -1) -> Optional[Found]:
+    """Bring the newest checkpoint that verifies, or only that of `step`, to the folder `scratch`, if any.
+
+    `note` hears of damaged ones. JobError if there are checkpoints, but no good one of `step`.
+    """
     manifest = read_manifest(output)
-    if manifest is None:
+    if manifest is None or not manifest.checkpoints:
         return None
-    for count in range(len(manifest.checkpoints), 0, -1):
+    steps = [checkpoint.step for checkpoint in manifest.checkpoints]
+    if step >= 0 and step not in steps:
+        raise JobError(
+            f"{output.url} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}",
+            f"resume from one of these, such as the newest: --resume_step={steps[-1]}",
+        )
+    for count in range(len(steps), 0, -1):
         checkpoint = manifest.checkpoints[count - 1]
+        if step not in (-1, checkpoint.step):
+            continue
         path = os.path.join(scratch, checkpoint.file)
         try:
             size = output.download(f"{FOLDER}/{checkpoint.file}", path, checkpoint.sha256)
             if size != checkpoint.size:
                 raise Corrupt(f"it has {size} bytes and must have {checkpoint.size}")
         except (NotFound, Corrupt) as error:
+            if step >= 0:
+                raise JobError(
+                    f"checkpoint {checkpoint.file} is damaged: {error}",
+                    "resume from the newest that is whole: --resume",
+                ) from error
             note(f"warning: checkpoint {checkpoint.file} is damaged and skipped: {error}")
             continue
         return Found(checkpoint, path, manifest._replace(checkpoints=manifest.checkpoints[:count]))
     return None
 
 
-def check_schedule(found: Found, job: str, schedule: Schedule) -> None:
+def check_schedule(found: Found, job: str, schedule: Settings) -> None:
     """JobError unless a run with this schedule would have come to that checkpoint by itself."""
     manifest = found.manifest
     if manifest.job != job:
@@ -123,6 +158,16 @@ def check_schedule(found: Found, job: str, schedule: Schedule) -> None:
                 if name == "steps_per_epoch"
                 else f"pass --{name}={before}, or leave --resume away",
             )
+
+
+def changes(found: Found, parameters: Settings) -> List[str]:
+    """What differs from the run that wrote the checkpoint, and is allowed to: a line each."""
+    before = found.manifest.parameters
+    return [
+        f"{name} is {value} from here on; up to step {found.checkpoint.step} it was {before[name]}"
+        for name, value in parameters.items()
+        if name in before and before[name] != value
+    ]
 
 
 def load(found: Found, expected: State) -> State:
@@ -156,9 +201,10 @@ def load(found: Found, expected: State) -> State:
 class Publisher:
     """Writes the checkpoints of one run to its output, and keeps the manifest."""
 
-    def __init__(self, output: Output, job: str, schedule: Schedule, keep_last: int, scratch: str) -> None:
+    def __init__(self, output: Output, manifest: Manifest, keep_last: int, scratch: str) -> None:
+        """`manifest`: as it is to be written, without checkpoints."""
         self._output = output
-        self._manifest = Manifest(job, dict(schedule))
+        self._manifest = manifest
         self._keep_last = keep_last
         self._scratch = scratch
 
@@ -175,30 +221,48 @@ class Publisher:
 
     def adopt(self, found: Found) -> None:
         """Publish a checkpoint of another output as it is. Its file in scratch is gone afterwards."""
-        self._send(found.path, found.checkpoint)
+        self._output.later(lambda at: self._send(at, found.path, found.checkpoint))
 
-    def publish(self, state: State, epoch: int, step: int, metrics: Metrics) -> str:
-        """Save a state, as it is after `step` steps in all, and send it off. The name of its file.
+    def publish(self, state: State, epoch: int, step: int, metrics: Metrics, patience: Optional[float] = None) -> bool:
+        """Save a state, which must not change any more, as it is after `step` steps in all, and send it off.
 
-        Returns when the file is in scratch; `Output.flush` tells when it has arrived.
+        Returns at once, unless the last one is still on its way: then it waits, so that no more than one is in memory.
+        False if that takes longer than `patience` seconds. `Output.flush` tells when it has arrived. A state that is
+        not finite is not published: the next call of the output raises JobError.
         """
-        done = step - (epoch - 1) * self._manifest.schedule["steps_per_epoch"]
+        done = step - (epoch - 1) * int(self._manifest.schedule["steps_per_epoch"])
         file = f"{self._manifest.job}-{epoch}_{done}.ckpt"
-        path = os.path.join(self._scratch, file)
-        save(state, path)
-        written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        new = Checkpoint(file, os.path.getsize(path), hash_file(path), step, epoch, written, dict(metrics))
-        self._send(path, new)
-        return file
+        if not self._output.flush(patience):
+            return False
 
-    def _send(self, path: str, new: Checkpoint) -> None:
+        def work(at: At) -> None:
+            path = os.path.join(self._scratch, file)
+            _check_finite(state, step, self._manifest)
+            save(state, path)
+            written = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            new = Checkpoint(file, os.path.getsize(path), hash_file(path), step, epoch, written, dict(metrics))
+            self._send(at, path, new)
+
+        self._output.later(work)
+        return True
+
+    def newest(self) -> str:
+        """The file of the last checkpoint that has arrived, for people."""
+        return self._manifest.checkpoints[-1].file if self._manifest.checkpoints else ""
+
+    def _send(self, at: At, path: str, new: Checkpoint) -> None:
         """The file first, then the manifest that names it, and only then the removal of what that no longer names."""
-        everything = (*self._manifest.checkpoints, new)
-        old, kept = everything[: -self._keep_last], everything[-self._keep_last :]
-        self._manifest = self._manifest._replace(checkpoints=kept)
-        self._output.upload(path, f"{FOLDER}/{new.file}", new.sha256)
-        self._output.write(MANIFEST, self._manifest.encode())
-        self._output.remove([f"{FOLDER}/{checkpoint.file}" for checkpoint in old])
+        everything = self._manifest._replace(checkpoints=(*self._manifest.checkpoints, new))
+        stay = {checkpoint.file for checkpoint in everything.checkpoints[-self._keep_last :]}
+        best = everything.best()
+        stay.update({best.file} if best else ())
+        kept = tuple(checkpoint for checkpoint in everything.checkpoints if checkpoint.file in stay)
+        old = [checkpoint.file for checkpoint in everything.checkpoints if checkpoint.file not in stay]
+        at.upload(path, f"{FOLDER}/{new.file}", new.sha256)
+        manifest = everything._replace(checkpoints=kept)
+        at.write(MANIFEST, manifest.encode())
+        self._manifest = manifest
+        at.remove([f"{FOLDER}/{file}" for file in old])
 
 
 def save(state: State, path: str) -> None:
@@ -206,6 +270,8 @@ def save(state: State, path: str) -> None:
     import mindspore
 
     parameters = [{"name": name, "data": mindspore.Tensor(array)} for name, array in state.items()]
+    logger = logging.getLogger(f"ME.mindspore.log.{os.getpid()}")  # MindSpore's own, which says less than its exception
+    logger.disabled = True
     try:
         mindspore.save_checkpoint(parameters, path)
     except (RuntimeError, ValueError, OSError) as error:
@@ -213,7 +279,29 @@ def save(state: State, path: str) -> None:
             f"cannot save a checkpoint in {os.path.dirname(path)}: {error}",
             "free space there, and start again with --resume",
         ) from error
+    finally:
+        logger.disabled = False
     os.chmod(path, 0o644)
+
+
+def _merit(checkpoint: Checkpoint) -> Tuple[float, float]:
+    metrics = checkpoint.metrics
+    return metrics.get("accuracy", -1.0), -metrics.get("loss", 0.0)
+
+
+def _check_finite(state: State, step: int, manifest: Manifest) -> None:
+    """JobError for weights that are nan or inf, which the loss shows only a step later."""
+    import numpy as np
+
+    bad = [name for name, array in state.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    if bad:
+        last = manifest.checkpoints[-1].file if manifest.checkpoints else ""
+        raise JobError(
+            f"after step {step} the weights are no numbers any more ({bad[0]}); they were not saved",
+            f"the last good checkpoint is {last}: resume from it with a smaller learning rate"
+            if last
+            else "train with a smaller learning rate",
+        )
 
 
 def _checkpoint(entry: Any) -> Checkpoint:

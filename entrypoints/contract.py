@@ -14,6 +14,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
+import shutil
 import sys
 import tempfile
 import traceback
@@ -22,6 +24,8 @@ from typing import Any, Mapping, NoReturn, Optional, Sequence, Tuple
 
 from jobs import Job, JobError
 from storage import StorageError
+
+from . import devices
 
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 TRUE = ("1", "true", "yes", "on")
@@ -34,12 +38,18 @@ class Arguments:
 
     data_url: str
     train_url: str
-    resume: bool
-    """Continue from the newest good checkpoint in train_url."""
+    resume: str
+    """Whether to continue from a good checkpoint in train_url: `yes`, `no`, or `auto`: if this very run wrote it."""
     resume_url: str
     """Continue from the output of an earlier run, if train_url has nothing to continue from. May be empty."""
+    resume_step: int
+    """Continue from the checkpoint of this step and no other; -1: from the newest good one."""
     device_target: str
     keep_last: int
+    checkpoint_minutes: float
+    """Between two checkpoints, besides those that end an epoch; 0: only those."""
+    evaluate_every: int
+    """Epochs between two evaluations; 0: only one at the end."""
     parameters: Any
     """The job's own `parameters`."""
     unknown: Tuple[str, ...]
@@ -54,6 +64,8 @@ class Container:
     """0 for the process that publishes checkpoints and results; the others only train."""
     size: int
     device_id: int
+    run: str
+    """What the platform calls this run; the same when it starts it again after a failure. Empty outside of one."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Container:
@@ -62,6 +74,7 @@ class Container:
             rank=_number(environ, ("RANK_ID", "VC_TASK_INDEX"), 0),
             size=_number(environ, ("RANK_SIZE", "VC_WORKER_NUM", "MA_NUM_HOSTS"), 1),
             device_id=_number(environ, ("ASCEND_DEVICE_ID", "DEVICE_ID"), 0),
+            run=environ.get("MA_VJ_NAME", ""),
         )
 
 
@@ -86,11 +99,24 @@ def parse(job: Job, argv: Sequence[str], environ: Mapping[str, str]) -> Argument
         metavar="yes|no",
         help="continue what train_url has the checkpoints of",
     )
+    text("--resume_step", type=int, default=-1, metavar="N", help="continue from the checkpoint of this step")
     text("--resume_url", default="", metavar="FOLDER|URL", help="continue from the output of an earlier run")
     text(
         "--device_target", default="auto", metavar="|".join(DEVICES), help="where to train (default: the best there is)"
     )
-    text("--keep_last", type=int, default=5, metavar="N", help="how many checkpoints to keep (default: 5)")
+    text(
+        "--keep_last", type=int, default=5, metavar="N", help="how many checkpoints to keep, and the best (default: 5)"
+    )
+    text(
+        "--checkpoint_minutes",
+        type=float,
+        default=10.0,
+        metavar="N",
+        help="between checkpoints within an epoch; 0: only at its end (default: 10)",
+    )
+    text(
+        "--evaluate_every", type=int, default=0, metavar="N", help="epochs between evaluations; 0: at the end (default)"
+    )
     own = dataclasses.fields(job.parameters)
     for field in own:
         about = f"{field.metadata.get('help', '')} (default: {field.default})"
@@ -103,6 +129,10 @@ def parse(job: Job, argv: Sequence[str], environ: Mapping[str, str]) -> Argument
         )
     if found.keep_last < 1:
         raise JobError(f"keep_last is {found.keep_last}", "pass --keep_last=1 or more")
+    if not found.checkpoint_minutes >= 0:
+        raise JobError(f"checkpoint_minutes is {found.checkpoint_minutes}", "pass --checkpoint_minutes=0 or more")
+    if found.evaluate_every < 0:
+        raise JobError(f"evaluate_every is {found.evaluate_every}", "pass --evaluate_every=0 or more")
     if found.resume.lower() not in TRUE + FALSE:
         raise JobError(f"resume is {found.resume!r}", "pass --resume, or --resume=no")
     devices = {device.lower(): device for device in DEVICES}
@@ -111,33 +141,43 @@ def parse(job: Job, argv: Sequence[str], environ: Mapping[str, str]) -> Argument
     return Arguments(
         data_url=found.data_url,
         train_url=found.train_url or os.path.join(os.getcwd(), "output"),
-        resume=found.resume.lower() in TRUE,
+        resume="yes" if found.resume.lower() in TRUE else "no" if found.resume else "auto",
         resume_url=found.resume_url,
+        resume_step=found.resume_step,
         device_target=devices[found.device_target.lower()],
         keep_last=found.keep_last,
+        checkpoint_minutes=found.checkpoint_minutes,
+        evaluate_every=found.evaluate_every,
         parameters=job.parameters(**{field.name: getattr(found, field.name) for field in own}),
         unknown=tuple(unknown),
     )
 
 
 def scratch_folder(name: str, environ: Mapping[str, str]) -> str:
-    """A new folder for files that nobody needs afterwards, on the node's fast disk (/cache) if it has one."""
-    for place in (environ.get("LAUNCHER_CACHE", ""), "/cache"):
+    """A new folder for files that nobody needs afterwards, on the node's fast disk (/cache) if it has one.
+
+    What this very worker left there when it was killed goes: a platform that starts it again does not empty the disk.
+    """
+    container = Container.of(environ)
+    own = re.sub(r"\W", "_", f"{name}-{container.run}-{container.rank}") if container.run else name
+    for place in (environ.get("LAUNCHER_CACHE", ""), "/cache", tempfile.gettempdir()):
         if place and os.path.isdir(place) and os.access(place, os.W_OK):
-            return tempfile.mkdtemp(prefix=name + "-", dir=place)
-    return tempfile.mkdtemp(prefix=name + "-")
+            for left in os.listdir(place) if container.run else ():
+                if left.startswith(own + "-"):
+                    shutil.rmtree(os.path.join(place, left), ignore_errors=True)
+            return tempfile.mkdtemp(prefix=own + "-", dir=place)
+    return tempfile.mkdtemp(prefix=own + "-")
 
 
 def explain(error: BaseException) -> int:
     """Tell the user, in two lines on stderr, and give the exit code. LAUNCHER_DEBUG=1 shows the traceback too."""
     if os.environ.get("LAUNCHER_DEBUG", "") not in FALSE:
         traceback.print_exception(type(error), error, error.__traceback__)
+    error = devices.mishap(error) or error
     if isinstance(error, (JobError, StorageError)):
         message, hint = error.message, error.hint or "look at the path or URL, and try again"
     elif isinstance(error, OSError):
         message, hint = str(error), "free space or give access there, and start again with --resume"
-    elif isinstance(error, MemoryError):
-        message, hint = "out of memory", "train on a larger machine, or with a smaller --batch_size"
     else:
         message, hint = f"{type(error).__name__}: {error}", "LAUNCHER_DEBUG=1 shows where this came from"
     print(f"error: {_line(message)}\nhint: {_line(hint)}", file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ import os
 import re
 import sys
 import tempfile
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Union
 
 from jobs import JobError
 
@@ -26,6 +26,28 @@ Note = Callable[[str], None]
 
 FAST_ISA = "AVX2"
 LAST_BUILT_FOR_NUMPY_1 = (2, 10)
+
+ABSENT = "there is no such device"
+MISHAPS = (
+    (
+        r"device is occupied|is occupied by|resource busy",
+        "the device is occupied: another process trains on it",
+        "npu-smi info (or nvidia-smi) names that process; end it, or set DEVICE_ID to another device",
+    ),
+    (
+        r"out of memory|memory (is |)(not|isn't) enough|bad_alloc|cannot allocate memory|alloc\w* [\w ]*failed",
+        "out of memory",
+        "train on a larger machine, or with a smaller --batch_size or --image_size",
+    ),
+    (
+        r"no (available )?device|invalid device id|device_?id .*(out of range|not exist)|drv\w* failed",
+        ABSENT,
+        "npu-smi info (or nvidia-smi) lists the devices; set DEVICE_ID to one of them, or pass --device_target=auto",
+    ),
+)
+"""What drivers and allocators say, in many more lines, when a device cannot be had: a pattern, what it means, what to
+do. `Device is occupied` is what people report of ModelArts; no words of a driver could be tried without its device.
+"""
 
 
 def start(target: str, device_id: int, note: Note) -> str:
@@ -44,6 +66,9 @@ def start(target: str, device_id: int, note: Note) -> str:
             with _quietly():
                 _select(mindspore, device, device_id)
         except (RuntimeError, ValueError) as error:
+            known = mishap(error)
+            if known and (target != "auto" or not known.message.startswith(ABSENT)):
+                raise known from error  # a device that is there and busy is no reason to train on a CPU for days
             if target != "auto":
                 raise JobError(
                     f"device_target is {target}, which MindSpore {version} cannot use here: {_reason(error)}",
@@ -54,6 +79,27 @@ def start(target: str, device_id: int, note: Note) -> str:
         mindspore.set_context(mode=mindspore.GRAPH_MODE)
         return device
     raise JobError(f"MindSpore {version} can use no device here", "LAUNCHER_DEBUG=1 shows what it tried")
+
+
+def describe(device: str) -> Dict[str, Union[int, str]]:
+    """What the last bits of a training depend on besides its parameters."""
+    import mindspore
+
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {"device": device, "cpus": cpus, "mindspore": str(mindspore.__version__)}
+
+
+def mishap(error: BaseException) -> Optional[JobError]:
+    """The two lines for an error of MindSpore's or the system's that MISHAPS knows; None for any other."""
+    if isinstance(error, MemoryError):
+        return JobError(*MISHAPS[1][1:])
+    if not isinstance(error, RuntimeError):
+        return None
+    text = str(error)
+    for pattern, message, hint in MISHAPS:
+        if re.search(pattern, text, re.IGNORECASE):
+            return JobError(f"{message} ({_reason(error)})", hint)
+    return None
 
 
 def present() -> List[str]:
@@ -134,5 +180,5 @@ def _parts(version: str) -> Tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -14,17 +14,36 @@ from typing import Any, Callable, List, Optional, Sequence
 from storage import Storage, locate
 from storage.errors import NotFound
 
-Action = Callable[[], object]
+
+class At:
+    """The place itself, for an action of the output's thread: everything happens at once."""
+
+    def __init__(self, storage: Storage, key: Callable[[str], str]) -> None:
+        self._storage = storage
+        self._key = key
+
+    def write(self, name: str, data: bytes) -> None:
+        self._storage.write(self._key(name), data)
+
+    def upload(self, path: str, name: str, sha256: str) -> None:
+        """Send a file, and delete it here once it is there."""
+        self._storage.upload(path, self._key(name), sha256)
+        os.unlink(path)
+
+    def remove(self, names: Sequence[str]) -> None:
+        self._storage.delete([self._key(name) for name in names])
+
+
+Action = Callable[[At], object]
 
 
 class Output:
     """One place that a run writes to, or that it continues from.
 
     Guaranteed:
-     1. `write`, `upload` and `remove` return at once. They happen one after the other, in the order of the calls; a
+     1. `write`, `remove` and `later` return at once. They happen one after the other, in the order of the calls; a
         file that appears is whole.
      2. After one of them failed, no later one happens, and the next call of any method raises that failure.
-     3. What `upload` names may be deleted or changed only after `flush`.
     """
 
     def __init__(self, url: str) -> None:
@@ -36,28 +55,26 @@ class Output:
         self._worker: Optional[threading.Thread] = None
 
     def write(self, name: str, data: bytes) -> None:
-        self._later(lambda: self._storage.write(self.key(name), data))
-
-    def upload(self, path: str, name: str, sha256: str) -> None:
-        """Send a file, and delete it here once it is there."""
-
-        def send() -> None:
-            self._storage.upload(path, self.key(name), sha256)
-            os.unlink(path)
-
-        self._later(send)
+        self.later(lambda here: here.write(name, data))
 
     def remove(self, names: Sequence[str]) -> None:
-        keys = [self.key(name) for name in names]
-        self._later(lambda: self._storage.delete(keys))
+        self.later(lambda here: here.remove(names))
+
+    def later(self, action: Action) -> None:
+        """Have the thread do this, in its turn; what it is given does at once what it is told."""
+        self.check()
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._work, name="output", daemon=True)
+            self._worker.start()
+        self._actions.put(action)
 
     def flush(self, timeout: Optional[float] = None) -> bool:
         """Wait until everything asked for is done; False if that takes longer than `timeout` seconds."""
-        self._raise()
+        self.check()
         done = threading.Event()
         self._actions.put(done)
         in_time = self._worker is None or done.wait(timeout)
-        self._raise()
+        self.check()
         return in_time
 
     def read(self, name: str) -> Optional[bytes]:
@@ -80,13 +97,6 @@ class Output:
     def key(self, name: str) -> str:
         return f"{self._prefix}/{name}" if self._prefix else name
 
-    def _later(self, action: Action) -> None:
-        self._raise()
-        if self._worker is None:
-            self._worker = threading.Thread(target=self._work, name="output", daemon=True)
-            self._worker.start()
-        self._actions.put(action)
-
     def _work(self) -> None:
         while True:
             action = self._actions.get()
@@ -94,10 +104,11 @@ class Output:
                 action.set()
             elif self._failure is None:
                 try:
-                    action()
+                    action(At(self._storage, self.key))
                 except BaseException as error:
                     self._failure = error
 
-    def _raise(self) -> None:
+    def check(self) -> None:
+        """Raise what has failed meanwhile, if anything."""
         if self._failure is not None:
             raise self._failure

@@ -5,11 +5,14 @@
 What a run leaves in train_url, under either contract:
 
     checkpoints/          see `checkpoints`
-    metrics.jsonl         a line an epoch: epoch, step, loss, step_ms, samples_per_second, time
+    metrics.jsonl         a line an epoch: epoch, step, loss, lr, step_ms, samples_per_second, time; perhaps accuracy
     result.json           at the end: accuracy, loss, epochs, seconds, samples_per_second
 
-A run without --resume starts its output anew. One that continues another output first makes that checkpoint, and the
-metrics up to it, its own: whatever becomes of it, it can be continued in turn.
+A run without --resume starts its output anew, unless that has checkpoints of this very run: then the platform has
+started it again after a failure, and it goes on by itself. One that continues another output first makes that
+checkpoint, and the metrics up to it, its own: whatever becomes of it, it can be continued in turn.
+
+LAUNCHER_DRILL=kill@0.5 in the environment makes a run that starts from scratch kill itself half-way: see `drill`.
 
 Exit codes: 0; 1 after an error, told in two lines; 143 after SIGTERM.
 """
@@ -18,7 +21,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import json
-import math
 import os
 import shutil
 import signal
@@ -26,12 +28,13 @@ import sys
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from jobs import Job, JobError, Trainer
+from jobs import BadLoss, Epoch, Job, JobError, Trainer
 from storage import is_remote
 
-from . import checkpoints, devices, staging
+from . import checkpoints, devices, drill, staging
 from .contract import Arguments, Container, explain, parse, scratch_folder
 from .output import Output
+from .stopping import StopRequest
 
 STOP_SECONDS = 12.0
 """How long a stopped run may take to send its last files; ModelArts kills it after about 15 s."""
@@ -58,30 +61,6 @@ def main(job: Job, argv: Optional[Sequence[str]] = None) -> int:
             shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
         return explain(error)
-
-
-class StopRequest:
-    """SIGTERM and Ctrl-C. Before the first step there is nothing to save, and the process ends at once; from `defer`
-    on, `code` becomes the exit code, and whoever trains looks at it often.
-    """
-
-    def __init__(self) -> None:
-        self.code = 0
-        self.scratch = ""
-        self._deferred = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._hear)
-
-    def defer(self) -> None:
-        self._deferred = True
-
-    def _hear(self, number: int, _: object) -> None:
-        self.code = 128 + number
-        if not self._deferred:
-            # No print, in which the signal may have come, and no exception, which MindSpore may take for its own.
-            os.write(2, f"stopped by {signal.Signals(number).name} before the first step\n".encode())
-            shutil.rmtree(self.scratch, ignore_errors=True)
-            os._exit(self.code)
 
 
 class Position(NamedTuple):
@@ -113,6 +92,9 @@ class Run:
         self._steps = 0
         self._steps_per_call = 1
         self._published = 0
+        self._published_at = 0.0
+        self._kill_step = -1
+        self._evaluation: Dict[str, float] = {}
         self._trainer: Trainer
         self._publisher: Optional[checkpoints.Publisher] = None
 
@@ -121,17 +103,23 @@ class Run:
         for argument in self._arguments.unknown:
             note(f"ignored: {argument} is no parameter of {self._job.name}")
         raw = self._read_data()
+        for line in self._job.data_lines(raw):
+            say(line)
         found, source = self._find_checkpoint()
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(self._job.prepare, raw)
             device = devices.start(self._arguments.device_target, self._container.device_id, note)
             data = prepared.result()
         self._trainer = self._job.trainer(data, self._parameters, device)
-        start = self._restore(found)
+        start = self._restore(found, device)
         self._trainer.compile()
         self._begin_output(found, source)
+        self._kill_step = drill.kill_step(os.environ, self._trainer.steps_per_epoch * self._epochs, found is not None)
+        self._published_at = time.monotonic()
         self._stop.defer()
         settings = " ".join(f"{name}={value}" for name, value in vars(self._parameters).items())
+        for line in self._trainer.advice():
+            say(line)
         say(f"training {self._job.name} on {device}: {settings}, {self._trainer.steps_per_epoch} steps per epoch")
         return self._train(start) or self._finish()
 
@@ -149,11 +137,13 @@ class Run:
     def _find_checkpoint(self) -> Tuple[Optional[checkpoints.Found], Output]:
         """The checkpoint to continue from, if any, and the output that it is of."""
         arguments = self._arguments
-        places = [arguments.train_url] if arguments.resume else []
+        restarted = self._was_restarted()
+        places = [arguments.train_url] if arguments.resume == "yes" or restarted else []
         places += [arguments.resume_url] if arguments.resume_url else []
+        step = -1 if restarted else arguments.resume_step  # it was for the first start
         for place in places:
             source = self._output if _place(place) == _place(arguments.train_url) else Output(place)
-            found = checkpoints.newest(source, self._scratch, note)
+            found = checkpoints.find(source, self._scratch, note, step)
             if found:
                 say(f"resuming from {found.checkpoint.file} of {place}")
                 return found, source
@@ -162,24 +152,39 @@ class Run:
             say("starting from scratch")
         return None, self._output
 
-    def _restore(self, found: Optional[checkpoints.Found]) -> Position:
+    def _was_restarted(self) -> bool:
+        """Whether the output has checkpoints of this run: those of another run are never taken for our own."""
+        if self._arguments.resume != "auto" or not self._container.run:
+            return False
+        try:
+            manifest = checkpoints.read_manifest(self._output)
+        except JobError:  # somebody else's; it will be replaced
+            return False
+        if manifest is None or manifest.run != self._container.run or not manifest.checkpoints:
+            return False
+        say(f"the platform started {self._container.run} again")
+        return True
+
+    def _restore(self, found: Optional[checkpoints.Found], device: str) -> Position:
         """Bring the trainer to where the checkpoint is, and get ready to publish."""
-        names = self._job.schedule
+        parameters = {**vars(self._parameters), **devices.describe(device)}
         schedule = {
             "steps_per_epoch": self._trainer.steps_per_epoch,
-            **{name: getattr(self._parameters, name) for name in names},
+            **{name: parameters[name] for name in self._job.schedule},
         }
         if self._container.rank == 0:
-            self._publisher = checkpoints.Publisher(
-                self._output, self._job.name, schedule, self._arguments.keep_last, self._scratch
-            )
+            manifest = checkpoints.Manifest(self._job.name, schedule, (), parameters, self._container.run)
+            self._publisher = checkpoints.Publisher(self._output, manifest, self._arguments.keep_last, self._scratch)
         if found is None:
             return Position()
         checkpoints.check_schedule(found, self._job.name, schedule)
         self._trainer.restore(checkpoints.load(found, self._trainer.state()))
+        for line in checkpoints.changes(found, parameters):
+            say(line)
         self._published = found.checkpoint.step
         epoch, step = divmod(found.checkpoint.step, self._trainer.steps_per_epoch)
-        return Position(epoch, step, found.checkpoint.metrics.get("loss", 0.0) * step)
+        metrics = found.checkpoint.metrics
+        return Position(epoch, step, metrics.get("total", metrics.get("loss", 0.0) * step) if step else 0.0)
 
     def _begin_output(self, found: Optional[checkpoints.Found], source: Output) -> None:
         """Make the output say what is true now; also finds out, before any work is done, whether it can be written."""
@@ -196,94 +201,151 @@ class Run:
             self._publisher.adopt(found)
         self._output.flush()
 
+    @property
+    def _epochs(self) -> int:
+        return int(self._parameters.epochs)
+
     def _train(self, start: Position) -> int:
         """All epochs that are left; the exit code if the run was stopped, else 0."""
-        for epoch in range(start.epoch, self._parameters.epochs):
-            position = self._train_epoch(start if epoch == start.epoch else Position(epoch))
-            if position.step < self._trainer.steps_per_epoch or self._stop.code:
-                return self._stopped(position)
-            self._publish(position)
+        for epoch in range(start.epoch, self._epochs):
+            at = self._train_epoch(start if epoch == start.epoch else Position(epoch))
+            if at.step < self._trainer.steps_per_epoch or self._stop.code:
+                return self._stopped(at)
+            self._publish(at)
         return 0
 
     def _train_epoch(self, at: Position) -> Position:
-        trainer = self._trainer
+        trainer, minutes = self._trainer, self._arguments.checkpoint_minutes
         first, begun = at.step, time.perf_counter()
         told = begun
         while at.step < trainer.steps_per_epoch and not self._stop.code:
             at = self._train_call(at)
-            if time.perf_counter() - told > PROGRESS_SECONDS and at.step < trainer.steps_per_epoch:
+            self._output.check()
+            if at.step == trainer.steps_per_epoch:
+                break
+            if time.perf_counter() - told > PROGRESS_SECONDS:
                 told = time.perf_counter()
                 self._tell(at, told - begun, at.step - first)
+            if minutes and time.monotonic() - self._published_at > 60 * minutes:
+                self._publish(at)
         seconds = time.perf_counter() - begun
         self._seconds += seconds
         self._steps += at.step - first
         if at.step == trainer.steps_per_epoch:
-            self._metrics.append(self._tell(at, seconds, at.step - first))
+            record = self._tell(at, seconds, at.step - first)
+            epoch = Epoch(at.epoch + 1, at.step - first, seconds, record["samples_per_second"])
+            for line in trainer.epoch_lines(epoch):
+                say(line)
+            record.update(self._evaluate_epoch(epoch.number))
+            self._metrics.append(record)
             self._write_metrics()
         return at
 
     def _train_call(self, at: Position) -> Position:
         """As many steps as the last call's speed promises for CALL_SECONDS."""
         begun = time.perf_counter()
+        before = at.epoch * self._trainer.steps_per_epoch
         stop = min(at.step + self._steps_per_call, self._trainer.steps_per_epoch)
-        loss = at.loss + self._trainer.train(at.epoch, at.step, stop)
-        if not math.isfinite(loss):
-            raise JobError(f"the loss is {loss} in epoch {at.epoch + 1}, step {stop}", "train with a smaller --lr")
+        if before + at.step < self._kill_step:
+            stop = min(stop, self._kill_step - before)
+        try:
+            loss = self._trainer.train(at.epoch, at.step, stop, at.loss)
+        except BadLoss as error:
+            raise self._astray(error, at.epoch) from error
+        if before + stop == self._kill_step:
+            drill.kill()
         seconds = max(time.perf_counter() - begun, 1e-6)
         self._steps_per_call = 1 + int((stop - at.step) * CALL_SECONDS / seconds)
         return Position(at.epoch, stop, loss)
 
+    def _astray(self, error: BadLoss, epoch: int) -> JobError:
+        """What to say when the loss is no number; the checkpoints that are on their way arrive first."""
+        self._output.flush(STOP_SECONDS)
+        last = self._publisher.newest() if self._publisher else ""
+        return JobError(
+            f"the loss is {error.loss} in epoch {epoch + 1}, step {error.step}",
+            f"train with a smaller {self._job.rate}"
+            + (f"; the last good checkpoint is {last}, and --resume goes on from it" if last else ""),
+        )
+
+    def _evaluate_epoch(self, number: int) -> Dict[str, float]:
+        """The accuracy after an epoch, if this is one of those that are evaluated."""
+        every = self._arguments.evaluate_every
+        self._evaluation = {}
+        if not every or number % every or self._stop.code:
+            return {}
+        self._evaluation = self._trainer.evaluate(lambda: bool(self._stop.code))
+        if not self._evaluation:
+            return {}
+        say(f"epoch {number}/{self._epochs} accuracy {self._evaluation['accuracy']:.4f} on the test set")
+        return {"accuracy": self._evaluation["accuracy"]}
+
     def _stopped(self, at: Position) -> int:
         """Publish a last checkpoint; the exit code."""
-        self._publish(at)
-        arrived = self._output.flush(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        self._publish(at, STOP_SECONDS)
+        arrived = self._output.flush(max(0.0, deadline - time.monotonic()))
         say(f"stopped by {signal.Signals(self._stop.code - 128).name}; --resume continues after step {self._published}")
         if not arrived:
             note(f"warning: the last checkpoint did not reach {self._output.url} in {STOP_SECONDS:.0f} s")
         return self._stop.code
 
     def _finish(self) -> int:
-        evaluation = self._trainer.evaluate()
+        evaluation = self._evaluation or self._trainer.evaluate(lambda: bool(self._stop.code))
         seconds = time.monotonic() - self._begun
+        if not evaluation:
+            self._output.flush(STOP_SECONDS)
+            say(f"stopped by {signal.Signals(self._stop.code - 128).name} after the last step; --resume evaluates")
+            return self._stop.code
         result = {
             "accuracy": evaluation["accuracy"],
             "loss": evaluation["loss"],
-            "epochs": self._parameters.epochs,
+            "epochs": self._epochs,
             "seconds": round(seconds, 3),
             "samples_per_second": self._samples_per_second(self._seconds, self._steps),
         }
         if self._publisher:
             self._output.write("result.json", _json(result))
             self._output.flush()
+        for line in self._trainer.evaluation_lines(evaluation):
+            say(line)
         say(
             f"accuracy {result['accuracy']:.4f} loss {result['loss']:.4f} on the test set, after {seconds:.1f} s in all"
         )
         return self._stop.code
 
-    def _publish(self, at: Position) -> None:
+    def _publish(self, at: Position, patience: Optional[float] = None) -> None:
         """Publish a checkpoint, unless there is none that is newer than the last."""
         step = at.epoch * self._trainer.steps_per_epoch + at.step
         if self._publisher and step > self._published:
-            self._publisher.publish(self._trainer.state(), at.epoch + 1, step, {"loss": at.loss / at.step})
-            self._published = step
+            metrics = {"loss": at.loss / at.step, "total": at.loss}
+            if self._evaluation and at.step == self._trainer.steps_per_epoch:
+                metrics["accuracy"] = self._evaluation["accuracy"]
+            if self._publisher.publish(self._trainer.state(), at.epoch + 1, step, metrics, patience):
+                self._published = step
+        self._published_at = time.monotonic()
 
     def _tell(self, at: Position, seconds: float, steps: int) -> Dict[str, Any]:
         """Say how an epoch goes; the same for metrics.jsonl. `seconds` and `steps` are those of this process."""
         speed = self._samples_per_second(seconds, steps)
         step_ms = 1000 * seconds / steps
-        where = f"epoch {at.epoch + 1}/{self._parameters.epochs} step {at.step}"
+        where = f"epoch {at.epoch + 1}/{self._epochs} step {at.step}"
         say(f"{where} loss {at.loss / at.step:.4f} {step_ms:.2f} ms/step {speed or 0:.0f} samples/s")
+        step = at.epoch * self._trainer.steps_per_epoch + at.step
         return {
             "epoch": at.epoch + 1,
-            "step": at.epoch * self._trainer.steps_per_epoch + at.step,
+            "step": step,
             "loss": at.loss / at.step,
+            "lr": self._trainer.learning_rate(step - 1),
             "step_ms": round(step_ms, 4),
             "samples_per_second": speed,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
     def _samples_per_second(self, seconds: float, steps: int) -> Optional[float]:
-        return round(steps * self._parameters.batch_size / seconds, 1) if steps else None
+        """Over all devices; None if no step was done."""
+        together = self._parameters.batch_size * self._trainer.devices
+        return round(steps * together / seconds, 1) if steps else None
 
     def _write_metrics(self) -> None:
         if self._publisher:

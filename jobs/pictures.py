@@ -8,9 +8,10 @@ Only the standard library and numpy: this module travels to devices.
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -19,7 +20,9 @@ from jobs import JobError
 LIGHT_ON_DARK = "light-on-dark"
 DARK_ON_LIGHT = "dark-on-light"
 BLOCK = 250
-"""Pictures prepared at a time, so that the intermediate arrays stay in the processor's cache."""
+"""Pictures prepared at a time."""
+BLOCK_PIXELS = 1 << 18
+"""Pixels resized at a time, so that the intermediate arrays stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,16 @@ class Pictures:
         colour = (self.channels,) if self.channels > 1 else ()
         if images.dtype != np.uint8 or images.shape[3:] != colour or images.ndim < 3:
             raise ValueError(f"{images.dtype} of shape {images.shape} are no pictures of {self.channels} channels")
-        tables = self._tables()
-        prepared = np.empty((len(images), *self.shape), np.float32)
-        for start in range(0, len(images), BLOCK):
-            block = resize(images[start : start + BLOCK], self.size)
+        return self.prepare_planes(np.moveaxis(images, 3, 1) if colour else images[:, None])
+
+    def prepare_planes(self, planes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The same from uint8 of (n, channels, height, width)."""
+        tables = _tables(self)
+        prepared = np.empty((len(planes), *self.shape), np.float32)
+        for start in range(0, len(planes), BLOCK):
+            block = resize(planes[start : start + BLOCK], self.size)
             for channel, table in enumerate(tables):
-                pixels = block[..., channel] if colour else block
-                table.take(pixels, out=prepared[start : start + BLOCK, channel], mode="clip")
+                table.take(block[:, channel], out=prepared[start : start + BLOCK, channel], mode="clip")
         return prepared
 
     def to_json(self) -> Dict[str, Any]:
@@ -101,46 +107,26 @@ class Pictures:
             fit=str(content.get("fit", "stretch")),
         )
 
-    def _tables(self) -> List[np.ndarray[Any, Any]]:
-        """For each channel, what each of the 256 bytes becomes. MindSpore holds all constants in single precision; it
-        rescales in double, and normalises in single."""
-        single = np.float32
-        pairs = zip(self.scale, self.shift)
-        tables = [(np.arange(256) * float(single(a)) + float(single(b))).astype(single) for a, b in pairs]
-        if not self.mean:
-            return tables
-        return [(table - single(a)) / single(b) for table, a, b in zip(tables, self.mean, self.deviation)]
 
-
-def resize(images: np.ndarray[Any, Any], size: Tuple[int, int]) -> np.ndarray[Any, Any]:
+def resize(planes: np.ndarray[Any, Any], size: Tuple[int, int]) -> np.ndarray[Any, Any]:
     """Bilinear, to the bit as `mindspore.dataset.vision.Resize`, whose arithmetic is OpenCV's fixed-point one.
 
-    uint8 of shape (n, height, width) or (n, height, width, channels) to the same of another size. Each output pixel
-    mixes two neighbours, along rows and then along columns, with weights of 1/2048. OpenCV drops four bits of the first
-    mix, and cuts each of the two terms of the second to quarters before it adds and rounds them. Where all weights are
-    sixteenths (28 to 32, say), the same comes out in 16 bits, which is twice as fast.
+    uint8 of shape (..., height, width) to the same of another size. Each output pixel mixes two neighbours, along rows
+    and then along columns, with weights of 1/2048. OpenCV drops four bits of the first mix, and cuts each of the two
+    terms of the second to quarters before it adds and rounds them. Where all weights are sixteenths (28 to 32, say),
+    the same comes out in 16 bits, which is twice as fast. (Halving is an operation of its own in OpenCV, the mean of
+    four pixels, which comes out the same too.)
     """
-    if images.shape[1:3] == tuple(size):
-        return images
-    rows, columns = _mixing(images.shape[1], size[0]), _mixing(images.shape[2], size[1])
-    sixteenths = not (rows[2] % 128).any() and not (columns[2] % 128).any()
-    kind, unit, dropped, cut = (np.uint16, 16, 0, 6) if sixteenths else (np.uint32, 2048, 4, 16)
-
-    def weights(far: np.ndarray[Any, Any], trailing: int) -> Tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-        far = (far // (2048 // unit)).astype(kind).reshape(-1, *[1] * trailing)
-        return (np.asarray(unit) - far).astype(kind), far
-
-    trailing = images.ndim - 3
-    pixels = images.astype(kind)
-    near, far = weights(columns[2], trailing)
-    mixed = pixels.take(columns[0], axis=2) * near + pixels.take(columns[1], axis=2) * far
-    if dropped:
-        mixed >>= dropped
-    near, far = weights(rows[2], trailing + 1)
-    upper = (mixed.take(rows[0], axis=1) * near) >> cut
-    lower = (mixed.take(rows[1], axis=1) * far) >> cut
-    resized: np.ndarray[Any, Any] = ((upper + lower + 2) >> 2).astype(np.uint8)
-    return resized
+    if planes.shape[-2:] == tuple(size):
+        return planes
+    rows, columns = _mixing(planes.shape[-2], size[0]), _mixing(planes.shape[-1], size[1])
+    flat = planes.reshape(-1, *planes.shape[-2:])
+    resized = np.empty((len(flat), *size), np.uint8)
+    step = max(1, BLOCK_PIXELS // (size[0] * size[1]))
+    mix = _mix_sixteenths if rows.sixteenths and columns.sixteenths else _mix
+    for start in range(0, len(flat), step):
+        resized[start : start + step] = mix(flat[start : start + step], rows, columns)
+    return resized.reshape(*planes.shape[:-2], *size)
 
 
 def is_inverted(pictures: Pictures, image: np.ndarray[Any, Any], told: str = "auto") -> bool:
@@ -194,10 +180,64 @@ def polarity(text: Optional[str]) -> str:
     return text
 
 
-def _mixing(before: int, after: int) -> Tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """For each of the new pixels along one side: its two neighbours, and the weight of the second in 1/2048."""
+class _Mixing(NamedTuple):
+    """For each of the new pixels along one side: its two neighbours, and their weights in 1/2048."""
+
+    first: np.ndarray[Any, Any]
+    second: np.ndarray[Any, Any]
+    near: np.ndarray[Any, Any]
+    far: np.ndarray[Any, Any]
+    sixteenths: bool
+    """Whether all weights are such."""
+
+
+@functools.lru_cache(maxsize=16)
+def _mixing(before: int, after: int) -> _Mixing:
     position = ((np.arange(after) + 0.5) * (before / after) - 0.5).astype(np.float32)
     below = np.floor(position)
-    far = np.rint((position - below) * np.float32(2048)).astype(np.int64)
-    first = below.astype(np.intp)
-    return np.clip(first, 0, before - 1), np.clip(first + 1, 0, before - 1), far
+    far = np.rint((position - below) * np.float32(2048)).astype(np.int32)
+    first, second = (np.clip(below + by, 0, before - 1).astype(np.intp) for by in (0, 1))
+    return _Mixing(first, second, 2048 - far, far, not (far % 128).any())
+
+
+def _mix(planes: np.ndarray[Any, Any], rows: _Mixing, columns: _Mixing) -> np.ndarray[Any, Any]:
+    pixels = planes.astype(np.int32)
+    mixed = pixels.take(columns.first, axis=2)
+    mixed *= columns.near
+    other = pixels.take(columns.second, axis=2)
+    other *= columns.far
+    mixed += other
+    mixed >>= 4
+    upper = mixed.take(rows.first, axis=1)
+    upper *= rows.near[:, None]
+    upper >>= 16
+    lower = mixed.take(rows.second, axis=1)
+    lower *= rows.far[:, None]
+    lower >>= 16
+    upper += lower
+    upper += 2
+    upper >>= 2
+    return upper
+
+
+def _mix_sixteenths(planes: np.ndarray[Any, Any], rows: _Mixing, columns: _Mixing) -> np.ndarray[Any, Any]:
+    pixels = planes.astype(np.uint16)
+    near, far, above, beneath = ((each // 128).astype(np.uint16) for each in (*columns[2:4], *rows[2:4]))
+    mixed = pixels.take(columns.first, axis=2) * near + pixels.take(columns.second, axis=2) * far
+    upper: np.ndarray[Any, Any] = (mixed.take(rows.first, axis=1) * above[:, None]) >> 6
+    lower = (mixed.take(rows.second, axis=1) * beneath[:, None]) >> 6
+    upper += lower + 2
+    upper >>= 2
+    return upper
+
+
+@functools.lru_cache(maxsize=8)
+def _tables(pictures: Pictures) -> List[np.ndarray[Any, Any]]:
+    """For each channel, what each of the 256 bytes becomes. MindSpore holds all constants in single precision; it
+    rescales in double, and normalises in single."""
+    single = np.float32
+    pairs = zip(pictures.scale, pictures.shift)
+    tables = [(np.arange(256) * float(single(a)) + float(single(b))).astype(single) for a, b in pairs]
+    if not pictures.mean:
+        return tables
+    return [(table - single(a)) / single(b) for table, a, b in zip(tables, pictures.mean, pictures.deviation)]

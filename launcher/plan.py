@@ -199,7 +199,9 @@ def _data(job: Job, options: Options, home: Home, progress: Progress, url: Url) 
         problems = datasets.check(dataset, path)
         if problems:
             more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise DataError(f"{given}: {problems[0]}{more}", f"python -m launcher data check {given}")
+            check = f"python -m launcher data check {given}"
+            check += "" if dataset == "mnist" else f" --dataset {dataset}"
+            raise DataError(f"{given}: {problems[0]}{more}", check)
     return _folder(path, home, dataset, progress, url)
 
 

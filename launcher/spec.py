@@ -21,7 +21,7 @@ from launcher.yamlfile import MAX_DIGITS, load, place, scalar, unwritable
 Scalar = str | int | float | bool | None
 """What a parameter may be; ``null`` means: not passed at all."""
 
-RESERVED = {"data_url", "train_url", "resume", "resume_url"}
+RESERVED = {"data_url", "train_url", "resume", "resume_url", "resume_step"}
 """Arguments of the job contract, which the launcher itself passes."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
@@ -125,7 +125,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     data: Annotated[
         str | None,
         msgspec.Meta(
-            description="data_url: a known data set (mnist), a folder, or an obs:// URL that is used in place."
+            description="data_url: a known data set (mnist, cifar10), a folder, or an obs:// URL that is used in place."
         ),
     ] = None
     parameters: Annotated[

@@ -109,6 +109,12 @@ def sync_tree(
     return SyncResult(len(sent), sum(sent), tuple(sorted(later)), tuple(refused.values()))
 
 
+def known_tree(source: AnyPath) -> Dict[str, Tuple[int, int]]:
+    """`seen` for a folder that has just been filled from the bucket: a file of it is sent only when it has changed."""
+    _, files, _ = _look(source, (), {}, True)
+    return {found.path: _stamp(found.status) for found in files}
+
+
 class _Commit(NamedTuple):
     """A commit file as it was read."""
 

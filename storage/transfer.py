@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from .receiving import download_tree
 from .sending import send_tree, upload_tree
-from .sync import SyncResult, sync_tree
+from .sync import SyncResult, known_tree, sync_tree
 from .tally import TransferResult
 
-__all__ = ["SyncResult", "TransferResult", "download_tree", "send_tree", "sync_tree", "upload_tree"]
+__all__ = ["SyncResult", "TransferResult", "download_tree", "known_tree", "send_tree", "sync_tree", "upload_tree"]

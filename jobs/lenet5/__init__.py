@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs import Job, JobError, Trainer
+from jobs import Job, Trainer
+from jobs.shared import check_common, check_pictures, check_positive
 
 
 @dataclass(frozen=True)
@@ -22,15 +22,8 @@ class Parameters:
     seed: int = field(default=1, metadata={"help": "of the first weights and of the order of the pictures"})
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 1, f"epochs is {self.epochs}", "pass --epochs=1 or more")
-        _require(self.batch_size >= 1, f"batch_size is {self.batch_size}", "pass --batch_size=1 or more")
-        _require(
-            math.isfinite(self.lr) and self.lr > 0, f"lr is {self.lr}", "pass a positive number, such as --lr=0.01"
-        )
-        _require(
-            0 <= self.momentum < 1, f"momentum is {self.momentum}", "pass a number from 0 to below 1: --momentum=0.9"
-        )
-        _require(0 <= self.seed < 2**32, f"seed is {self.seed}", "pass a number from 0 to 4294967295: --seed=1")
+        check_common(self)
+        check_positive("lr", self.lr, "0.01")
 
 
 class LeNet5Job(Job):
@@ -43,12 +36,8 @@ class LeNet5Job(Job):
         from . import data
 
         raw = data.read(folder)
-        pictures = len(raw.train.labels)
-        if pictures < parameters.batch_size:
-            raise JobError(
-                f"{folder} has {pictures} training pictures, fewer than one batch of {parameters.batch_size}",
-                f"pass --batch_size={pictures} or less",
-            )
+        check_pictures(folder, len(raw.train.labels), parameters.batch_size)
+        data.check(folder, raw)
         return raw
 
     def prepare(self, raw: Any) -> Any:
@@ -60,11 +49,6 @@ class LeNet5Job(Job):
         from .train import LeNet5Trainer
 
         return LeNet5Trainer(data, parameters, loop_in_graph=device == "CPU")
-
-
-def _require(good: bool, message: str, hint: str) -> None:
-    if not good:
-        raise JobError(message, hint)
 
 
 JOB = LeNet5Job()

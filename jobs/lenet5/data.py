@@ -6,7 +6,7 @@ The course does this with MindSpore's data pipeline, anew for each picture in ea
 
 All of it is the same for a picture in every epoch, so it is done here once for all pictures, with numpy, to the bit as
 MindSpore does it (a test compares them), by `jobs.pictures`, which every user of the trained network goes through too.
-Which leaves the shuffling: `order`.
+Which leaves the shuffling: `jobs.shared.pictures.order`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from jobs import JobError, pictures
 from jobs.pictures import Pictures
+from jobs.shared.pictures import Split, check_classes
 
 RESCALE = 1 / (255 * 0.3081)
 SHIFT = -0.1307 / 0.3081
@@ -43,18 +44,11 @@ IMAGES_MAGIC = 2051
 LABELS_MAGIC = 2049
 
 
-class Split(NamedTuple):
-    """Pictures and their labels.
-
-    As read: uint8 of shape (n, 28, 28) and uint8 of (n,). As prepared: float32 of (n, 1, 32, 32) and int32 of (n,).
-    """
-
-    images: np.ndarray[Any, Any]
-    labels: np.ndarray[Any, Any]
-
-
 class Mnist(NamedTuple):
-    """The training set and the test set."""
+    """The training set and the test set.
+
+    As read: uint8 of shape (n, 28, 28) and labels in uint8. As prepared: float32 of (n, 1, 32, 32) and labels in int32.
+    """
 
     train: Split
     test: Split
@@ -66,20 +60,14 @@ def read(folder: str) -> Mnist:
     return Mnist(_read_split(folder, "train", "train"), _read_split(folder, "test", "t10k"))
 
 
+def check(folder: str, raw: Mnist) -> None:
+    """JobError if a digit is missing in the training set."""
+    check_classes(os.path.join(folder, "train"), raw.train.labels, [""] * 10, _FETCH)
+
+
 def prepare(raw: Mnist) -> Mnist:
     """The arrays that the network takes. About half a second for MNIST, and 286 MB."""
     return Mnist(_prepare_split(raw.train), _prepare_split(raw.test))
-
-
-def order(samples: int, batch_size: int, seed: int, epoch: int) -> np.ndarray[Any, Any]:
-    """Which pictures each step of an epoch sees: int32 of shape (steps, batch_size); the incomplete batch is dropped.
-
-    A function of the seed and the epoch alone, so a resumed run sees what it would have seen. (RandomState and not the
-    newer Generator: its numbers are promised never to change with numpy's version.)
-    """
-    steps = samples // batch_size
-    shuffled = np.random.RandomState([seed, epoch]).permutation(samples)
-    return shuffled[: steps * batch_size].reshape(steps, batch_size).astype(np.int32)
 
 
 def resize(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

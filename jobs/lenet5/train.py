@@ -1,26 +1,31 @@
 """The training of LeNet-5: softmax cross-entropy and Momentum, many steps in one call of a compiled graph.
 
 What a step computes is the course's recipe, to the bit. What is left out is what surrounds a step there: the data
-pipeline, the copy of each batch, and Python, which here hands over only the order of an epoch's pictures and two
+pipeline, the copy of each batch, and Python, which here hands over only the order of an epoch's pictures and three
 numbers. The pictures are a constant of the graph, shared with numpy and never copied.
 `docs/decisions/0003-lenet5-speed.md` has figures.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Tuple
+import math
+from typing import Callable, Dict, Tuple
 
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from jobs import State, Trainer
+from jobs import BadLoss, never
+from jobs.shared.network import NetworkTrainer
+from jobs.shared.pictures import Split, order
 
 from . import Parameters
-from .data import Mnist, Split, order
+from .data import Mnist
 from .network import LeNet5
 
 EVALUATION_BATCH = 1000
+FINITE = 3e38
+"""A sum of losses below this is a number; inf and nan are not below it."""
 
 
 class TrainStep(nn.Cell):
@@ -37,32 +42,36 @@ class TrainStep(nn.Cell):
 
 
 class TrainSteps(nn.Cell):
-    """The steps `first` to `stop` of an epoch whose batches are the rows of `batches`. Returns the sum of losses."""
+    """The steps `first` to `stop` of an epoch whose batches are the rows of `batches`, up to one with a bad loss.
+
+    Returns `total` with the losses added, and the step before which it stopped.
+    """
 
     def __init__(self, step: TrainStep) -> None:
         super().__init__(auto_prefix=False)
         self.step = step
 
-    def construct(self, batches: ms.Tensor, first: ms.Tensor, stop: ms.Tensor) -> ms.Tensor:
-        total = ms.Tensor(0.0, ms.float32)
+    def construct(
+        self, batches: ms.Tensor, first: ms.Tensor, stop: ms.Tensor, total: ms.Tensor
+    ) -> Tuple[ms.Tensor, ms.Tensor]:
         row = first
-        while row < stop:
+        while ops.logical_and(row < stop, total < FINITE):
             total = total + self.step(batches[row])
             row = row + 1
-        return total
+        return total, row
 
 
-class LeNet5Trainer(Trainer):
+class LeNet5Trainer(NetworkTrainer):
     """`loop_in_graph`: whether the loop over steps is compiled too, which pays where a call costs as much as a step."""
 
     def __init__(self, data: Mnist, parameters: Parameters, loop_in_graph: bool) -> None:
         ms.set_seed(parameters.seed)
+        network = LeNet5()
+        loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
+        super().__init__(network, nn.Momentum(network.trainable_params(), parameters.lr, parameters.momentum))
         self._data = data
         self._parameters = parameters
-        self._network = LeNet5()
-        loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
-        self._optimizer = nn.Momentum(self._network.trainable_params(), parameters.lr, parameters.momentum)
-        step = nn.TrainOneStepCell(nn.WithLossCell(self._network, loss), self._optimizer)
+        step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), self._optimizer)
         self._step = TrainStep(step.set_train(), data.train)
         self._steps = TrainSteps(self._step) if loop_in_graph else None
         self._batches: Tuple[int, ms.Tensor] = (-1, None)
@@ -76,36 +85,28 @@ class LeNet5Trainer(Trainer):
         self.train(0, 0, 1)
         self.restore(before)
 
-    def train(self, epoch: int, first: int, stop: int) -> float:
+    def train(self, epoch: int, first: int, stop: int, total: float = 0.0) -> float:
+        """Both ways add in single precision, one step after the other: the same bits, however the steps are cut."""
         batches = self._batches_of(epoch)
-        if self._steps is not None:
-            return float(self._steps(batches, ms.Tensor(first, ms.int32), ms.Tensor(stop, ms.int32)).asnumpy())
-        losses = [self._step(batches[row]) for row in range(first, stop)]
-        return float(sum(float(loss.asnumpy()) for loss in losses))
+        if self._steps is None:
+            for row in range(first, stop):
+                total = float(np.float32(total) + np.float32(self._step(batches[row]).asnumpy()))
+                if not math.isfinite(total):
+                    raise BadLoss(row + 1, total)
+            return total
+        numbers = (ms.Tensor(first, ms.int32), ms.Tensor(stop, ms.int32), ms.Tensor(total, ms.float32))
+        summed, row = self._steps(batches, *numbers)
+        total = float(summed.asnumpy())
+        if not math.isfinite(total):
+            raise BadLoss(int(row.asnumpy()), total)
+        return total
 
-    def evaluate(self) -> Dict[str, float]:
+    def learning_rate(self, step: int) -> float:
+        return self._parameters.lr
+
+    def evaluate(self, stop: Callable[[], bool] = never) -> Dict[str, float]:
         images, labels = self._data.test
-        self._network.set_train(False)
-        parts = [images[start : start + EVALUATION_BATCH] for start in range(0, len(images), EVALUATION_BATCH)]
-        logits = np.concatenate([self._network(ms.Tensor.from_numpy(part)).asnumpy() for part in parts]).astype(
-            np.float64
-        )
-        self._network.set_train(True)
-        peak = logits.max(axis=1)
-        losses = np.log(np.exp(logits - peak[:, None]).sum(axis=1)) + peak - logits[np.arange(len(labels)), labels]
-        return {"accuracy": float((logits.argmax(axis=1) == labels).mean()), "loss": float(losses.mean())}
-
-    def state(self) -> State:
-        return {name: parameter.asnumpy().copy() for name, parameter in self._stateful().items()}
-
-    def restore(self, state: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        for name, parameter in self._stateful().items():
-            parameter.set_data(ms.Tensor(state[name]))
-
-    def _stateful(self) -> Dict[str, ms.Parameter]:
-        """The weights, their moments and the step number. The rate is no state: each run's parameters have it."""
-        found = [*self._network.get_parameters(), *self._optimizer.moments, self._optimizer.global_step]
-        return {parameter.name: parameter for parameter in found}
+        return self.judge(lambda start, end: images[start:end], labels, EVALUATION_BATCH, stop)
 
     def _batches_of(self, epoch: int) -> ms.Tensor:
         if self._batches[0] != epoch:

@@ -22,7 +22,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
     check = verbs.add_parser("check", help="say exactly what is wrong with a folder", description=CHECK)
     check.add_argument("path", metavar="PATH", help="the folder that would be uploaded")
-    check.add_argument("--dataset", default="mnist", metavar="NAME", help="what it should be (default: mnist)")
+    check.add_argument("--dataset", default="", metavar="NAME", help="what it should be (default: what it looks like)")
 
     preview = verbs.add_parser("preview", help="write a picture of samples and their labels", description=PREVIEW)
     _name(preview)
@@ -86,7 +86,7 @@ def _prepare(args: argparse.Namespace, out: Output) -> ExitCode:
                 "path": str(folder.absolute()),
                 "source": stamp.get("source") or None,
                 "bytes": row.size,
-                "files": [asdict(file) for file in row.files],
+                "files": [{"path": file.path, "size": file.size, "sha256": file.sha256} for file in row.files],
             }
         )
     else:
@@ -97,7 +97,7 @@ def _prepare(args: argparse.Namespace, out: Output) -> ExitCode:
 def _check(args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher import datasets
 
-    row = datasets.get(args.dataset)
+    row = datasets.get(args.dataset or datasets.guess(args.path))
     problems = datasets.check(row.name, args.path)
     official = not problems and datasets.is_official(row.name, args.path)
     if out.json_mode:

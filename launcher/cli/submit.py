@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from launcher.cli.common import Interrupts, complete_jobs, detached, shown, tell_end, watcher
@@ -14,7 +16,8 @@ if TYPE_CHECKING:
     from launcher.jobs import Job
     from launcher.ledger import Ledger
     from launcher.paths import Home
-    from launcher.plan import Plan
+    from launcher.plan import Options, Plan
+    from launcher.resume import Resume
     from launcher.run import Run
     from launcher.targets.base import Target
 
@@ -34,7 +37,17 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, metavar="N", help="how many workers")
     parser.add_argument("--time-limit", metavar="TIME", help="stop the run after 90s, 30m, 2h, 1d")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="an environment variable")
-    parser.add_argument("--resume", metavar="RUN", help="go on from the newest good checkpoint of an earlier run")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN[@STEP]",
+        help="go on from the newest good checkpoint of an earlier run, from that of a step, or from RUN@best",
+    )
+    parser.add_argument("--keep-last", type=int, metavar="K", help="how many checkpoints to keep, beside the best one")
+    parser.add_argument(
+        "--drill",
+        metavar="kill@0.5",
+        help="kill the job half-way, resume it, and compare with a run that nobody touches",
+    )
     parser.add_argument("--name", help="a name for people (default: the run's id)")
     parser.add_argument("--python", metavar="PATH", help="the interpreter of a local run (default: this one)")
     parser.add_argument(
@@ -66,26 +79,38 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
 
 
 def _run(args: argparse.Namespace, python: str, target: Target, home: Home, out: Output) -> ExitCode:
-    from launcher.plan import Options, make_plan
+    from launcher.plan import Options
 
+    target.say = out.warn
+    for note in target.notes:
+        out.warn(note)
+    resume = _resume(args.resume, target, home)
     options = Options(
         data=args.data,
-        arguments=tuple(args.rest),
-        resume=_resume(args.resume, home) if args.resume else None,
+        arguments=(*args.rest, *(resume.arguments if resume else ())),
+        resume=resume.url if resume else None,
         name=args.name,
         python=python,
         allow_secrets=frozenset(args.allow_secret),
     )
-    target.say = out.warn
-    for note in target.notes:
-        out.warn(note)
-    plan = make_plan(_job(args, home), options, target, home, out.progress)
-    used_in_place = [plan.data.url] if plan.data and plan.data.manifest is None else []
-    target.preflight(plan.job, python, [*used_in_place, *([options.resume] if options.resume else [])])
+    job = _job(args, home)
+    if args.drill:
+        return _drill(job, options, target, home, args, out)
+    plan = _plan(job, options, target, home, out)
     if args.dry_run:
         _show_plan(plan, target, out)
         return ExitCode.OK
     return _submit(plan, target, home, args, out)
+
+
+def _plan(job: Job, options: Options, target: Target, home: Home, out: Output) -> Plan:
+    """A plan that the target can carry out."""
+    from launcher.plan import make_plan
+
+    plan = make_plan(job, options, target, home, out.progress)
+    used_in_place = [plan.data.url] if plan.data and plan.data.manifest is None else []
+    target.preflight(plan.job, options.python, [*used_in_place, *([options.resume] if options.resume else [])])
+    return plan
 
 
 def _job(args: argparse.Namespace, home: Home) -> Job:
@@ -105,7 +130,8 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
     for value in (args.name, *args.env, *args.rest):
         if value is not None and value != value.encode("utf-8", "replace").decode():
             raise UsageError(f"{value!r} has bytes that are no text", "write it in UTF-8")
-    spec = override(job.spec, args.assignments)
+    keep = [] if args.keep_last is None else [f"keep_last={args.keep_last}"]
+    spec = override(job.spec, [*args.assignments, *keep])
     changes: dict[str, Any] = {
         "contract": args.contract,
         "time_limit": args.time_limit,
@@ -130,14 +156,24 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
     return Job(spec, job.project, job.script)
 
 
-def _resume(reference: str, home: Home) -> str:
+def _resume(reference: str | None, target: Target, home: Home) -> Resume | None:
+    if reference is None:
+        return None
     from launcher.ledger import Ledger
+    from launcher.resume import resolve
 
     with Ledger(home) as ledger:
-        return ledger.find(reference).output
+        return resolve(reference, ledger, target.storage())
 
 
 def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
+    with _begun(plan, target, home, out) as (run, ledger, interrupts):
+        return finish(run, target, home, ledger, interrupts, args, out)
+
+
+@contextlib.contextmanager
+def _begun(plan: Plan, target: Target, home: Home, out: Output) -> Iterator[tuple[Run, Ledger, Interrupts]]:
+    """Carry a plan out: the run, once the target has it. While it is entered, Ctrl-C is counted and not raised."""
     from launcher.ledger import Ledger
     from launcher.submit import bring_data, submit
 
@@ -149,8 +185,7 @@ def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, ou
     plan = bring_data(plan, out.say, out.progress)
     with Ledger(home, create=True) as ledger, Interrupts() as interrupts:
         interrupts.once = target.detaches
-        run = submit(plan, target, ledger, out.progress, interrupts.check)
-        return finish(run, target, home, ledger, interrupts, args, out)
+        yield submit(plan, target, ledger, out.progress, interrupts.check), ledger, interrupts
 
 
 def finish(
@@ -177,6 +212,40 @@ def finish(
     if not args.no_pull:
         _pull(run, target, home, out)
     return _tell(run, target, bool(interrupts.count), out)
+
+
+def _drill(job: Job, options: Options, target: Target, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
+    """Three runs, and what they have in common; see ``launcher.drill``."""
+    from msgspec.structs import replace
+
+    from launcher import drill
+
+    drill.check(args.drill)
+    wrong = [flag for flag in ("resume", "detach", "dry_run") if getattr(args, flag)]
+    if wrong or target.name != "local":
+        reason = f"takes no --{wrong[0].replace('_', '-')}" if wrong else f"is for the target local, not {target.name}"
+        raise UsageError(f"--drill {reason}", f"python -m launcher submit {args.job} --drill {args.drill}")
+
+    def execute(environment: dict[str, str], resume: str | None) -> Run:
+        spec = replace(job.spec, environment={**job.spec.environment, **environment})
+        plan = _plan(replace(job, spec=spec), replace(options, resume=resume), target, home, out)
+        with _begun(plan, target, home, out) as (run, ledger, interrupts):
+            run = _follow(run, target, ledger, interrupts, out)
+        if interrupts.count:
+            raise KeyboardInterrupt
+        return run
+
+    parts = drill.carry_out(args.drill, execute, target.storage(), out.say)
+    same = all(part.equal for part in parts)
+    if out.json_mode:
+        out.json(
+            {"drill": args.drill, "equal": same, "parts": [{**part._asdict(), "equal": part.equal} for part in parts]}
+        )
+    else:
+        for part in parts:
+            out.data(f"{'equal    ' if part.equal else 'DIFFERENT'} {part.what}")
+        out.say(f"drill {args.drill}: the resumed run " + ("is the undisturbed one, to the bit" if same else "differs"))
+    return ExitCode.OK if same else ExitCode.RUN_FAILED
 
 
 def _follow(run: Run, target: Target, ledger: Ledger, interrupts: Interrupts, out: Output) -> Run:

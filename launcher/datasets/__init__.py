@@ -5,6 +5,7 @@
     get(name) / known()     the table's rows                                   registry.py
     prepare(name, …)        the files, verified, in a folder                   fetching.py, sources.py
     prepared(name)          that folder, if nothing has changed since          places.py
+    guess(path)             which data set a folder looks like                 layout.py
     check(name, path)       what is wrong with a folder somebody else filled   layout.py and a checker per data set
 
 Importing this package loads the table and nothing else.
@@ -19,7 +20,19 @@ from launcher.output import Progress, Say
 
 from .registry import DataFile, Dataset, Problem, Source, get, known, no_progress, silent
 
-__all__ = ["DataFile", "Dataset", "Problem", "Source", "check", "get", "is_official", "known", "prepare", "prepared"]
+__all__ = [
+    "DataFile",
+    "Dataset",
+    "Problem",
+    "Source",
+    "check",
+    "get",
+    "guess",
+    "is_official",
+    "known",
+    "prepare",
+    "prepared",
+]
 
 
 def prepare(
@@ -62,6 +75,14 @@ def prepared(name: str, dest: Path | str | None = None) -> Path | None:
     return folder if places.read_stamp(dataset, folder) is not None else None
 
 
+def guess(path: Path | str) -> str:
+    """The data set whose files a folder has most of, by their names; the table's first if it has none."""
+    from . import layout
+
+    root = Path(path).expanduser()
+    return max(known(), key=lambda row: layout.found(layout.arranged(row, root), root)).name
+
+
 def check(name: str, path: Path | str) -> list[Problem]:
     """All that keeps ``path`` from being read as data set ``name``; reads headers, sizes and labels, hashes nothing."""
     from importlib import import_module
@@ -72,7 +93,9 @@ def check(name: str, path: Path | str) -> list[Problem]:
 
 
 def is_official(name: str, path: Path | str) -> bool:
-    """Whether every file of ``name`` under ``path`` has the published SHA-256."""
-    from . import places
+    """Whether every file of ``name`` under ``path`` has the published SHA-256, in any layout that jobs read."""
+    from . import layout, places
 
-    return all(places.is_right(Path(path).expanduser() / file.path, file) for file in get(name).files)
+    root = Path(path).expanduser()
+    files = [file for file in layout.arranged(get(name), root).files if not file.content]
+    return all(places.is_right(root / file.path, file) for file in files)

@@ -52,6 +52,9 @@ def bring(
             return _already(dataset, dest, say)
         if keep_others:
             _refuse_others(dataset, dest, wrong)
+        wrong = _write_own(wrong, work_root, dest)
+        if not wrong:
+            return _already(dataset, dest, say)
         failures: list[str] = []
         for source in sources:
             try:
@@ -98,6 +101,17 @@ def _from_source(errand: Errand, dest: Path) -> None:
             raise SourceFailed(f"is refused: the SHA-256 of its {file.name} is {found[:12]}…, not {file.sha256[:12]}…")
     for file, path in fetched.items():
         _put(path, dest / file.path)
+
+
+def _write_own(wrong: Sequence[DataFile], work_root: Path, dest: Path) -> tuple[DataFile, ...]:
+    """Write the files whose content the table has; the others."""
+    for file in wrong:
+        if file.content:
+            with tempfile.TemporaryDirectory(prefix="work-", dir=work_root, ignore_cleanup_errors=True) as work:
+                path = Path(work) / file.name
+                path.write_bytes(file.content)
+                _put(path, dest / file.path)
+    return tuple(file for file in wrong if not file.content)
 
 
 def _put(path: Path, final: Path) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from .registry import DataFile, Dataset, Problem
@@ -52,6 +53,22 @@ def locate(dataset: Dataset, root: Path) -> Located:
     if missing and not _left_packed(dataset, root, seen, here):
         _report_missing(dataset, root, base, missing, here)
     return here
+
+
+def arranged(dataset: Dataset, root: Path) -> Dataset:
+    """The row with its files where they lie under ``root``: in its own layout, unless another one has more of them."""
+
+    def moved(folders: Mapping[str, str]) -> tuple[DataFile, ...]:
+        places = [(file, folders.get(file.folder, file.folder)) for file in dataset.files]
+        return tuple(replace(file, path=_join(folder, file.name)) for file, folder in places)
+
+    choices = [dataset.files, *(moved(folders) for folders in dataset.arrangements)]
+    return max((replace(dataset, files=files) for files in choices), key=lambda row: found(row, root))
+
+
+def found(dataset: Dataset, root: Path) -> int:
+    """How many of the files lie under ``root``, in the layout of this very row."""
+    return sum(os.path.lexists(root / file.path) for file in dataset.files)
 
 
 def canonical(name: str) -> str:
@@ -97,7 +114,7 @@ def _below(dataset: Dataset, root: Path) -> Problem | None:
 
 def _walk(root: Path) -> list[PurePosixPath]:
     """Files below ``root``, shallow ones first; without hidden ones and what macOS adds."""
-    found: list[PurePosixPath] = []
+    seen: list[PurePosixPath] = []
     level = [PurePosixPath(".")]
     for _ in range(DEPTH):
         deeper: list[PurePosixPath] = []
@@ -107,10 +124,10 @@ def _walk(root: Path) -> list[PurePosixPath]:
             except OSError:
                 continue
             for name in names[:MOST]:
-                if not name.startswith(".") and name != "__MACOSX" and len(found) + len(deeper) < MOST:
-                    (deeper if os.path.isdir(root / folder / name) else found).append(folder / name)
+                if not name.startswith(".") and name != "__MACOSX" and len(seen) + len(deeper) < MOST:
+                    (deeper if os.path.isdir(root / folder / name) else seen).append(folder / name)
         level = deeper
-    return found
+    return seen
 
 
 def _base(dataset: Dataset, root: Path, seen: list[PurePosixPath], here: Located) -> str:

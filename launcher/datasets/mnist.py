@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launcher.errors import DataError
 
-from . import idx
+from . import contents, idx
 from .layout import locate, quoted
 from .registry import DataFile, Dataset, Problem, Sample
 
@@ -35,7 +33,9 @@ def check(dataset: Dataset, root: Path) -> list[Problem]:
             problems.append(problem)
         if header is not None:
             counts[file.folder, header.magic] = header.sizes[0]
-    return problems + _misfits(counts, again)
+    problems += _misfits(counts, again)
+    place = located.files.get("train/train-labels-idx1-ubyte")
+    return problems or (_missing_class(root / place, place, again) if place else [])
 
 
 def samples(root: Path, split: str, choose: Callable[[int], Sequence[int]]) -> list[Sample]:
@@ -56,27 +56,20 @@ def samples(root: Path, split: str, choose: Callable[[int], Sequence[int]]) -> l
 
 def _read(path: Path, file: DataFile, place: str, again: str) -> tuple[idx.Header | None, Problem | None]:
     """The header, where it can be trusted, and the one problem of this file's content."""
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            return None, _folder_in_place(path, file, place, again)
-        if not stat.S_ISREG(status.st_mode):
-            return None, Problem(place, "is no plain file", again)
-        with open(path, "rb") as stream:
-            return _judge(stream.read(512), status.st_size, path, file, place, again)
-    except FileNotFoundError:
-        return None, Problem(place, f"is a link to nothing ({os.readlink(path)})", again)
-    except OSError as error:
-        return None, Problem(place, f"cannot be read: {error.strerror}", f"chmod u+r {quoted(path)}")
+    headers: list[idx.Header | None] = [None]
+
+    def judge(head: bytes, size: int) -> Problem | None:
+        headers[0], problem = _judge(head, size, path, file, place, again)
+        return problem
+
+    problem = contents.inspect(path, place, again, judge)
+    return headers[0], problem
 
 
 def _judge(
     head: bytes, size: int, path: Path, file: DataFile, place: str, again: str
 ) -> tuple[idx.Header | None, Problem | None]:
     wanted = idx.IMAGES if "images" in file.name else idx.LABELS
-    stranger = _stranger(head, path)
-    if stranger is not None:
-        return None, Problem(place, stranger[0], stranger[1] or again)
     header = idx.parse(head)
     if header is None:
         return None, Problem(place, _bad_header(head, wanted), again)
@@ -96,26 +89,6 @@ def _judge(
     if size != header.file_size:
         return header, Problem(place, _wrong_size(size, header), again)
     return header, _bad_label(path, place, again) if wanted == idx.LABELS else None
-
-
-def _stranger(head: bytes, path: Path) -> tuple[str, str] | None:
-    """What a file is that is no IDX at all, and how to mend it ('' to fetch it again)."""
-    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    packed = path.with_name(path.name + ".gz")
-    if not head:
-        return "is empty", ""
-    if head.startswith(b"\x1f\x8b"):
-        return (
-            "is still gzipped, under the plain name",
-            f"mv {quoted(path)} {quoted(packed)} && gunzip {quoted(packed)}",
-        )
-    if head.startswith(b"PK\x03\x04"):
-        return "is a zip archive, under the plain name", f"unzip it: {quoted(path)}"
-    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "is a web page, saved in place of the file", ""
-    if text.startswith(b"version https://git-lfs"):
-        return "is a Git LFS pointer, not the file itself", "git lfs pull"
-    return None
 
 
 def _bad_header(head: bytes, wanted: int) -> str:
@@ -152,14 +125,10 @@ def _bad_label(path: Path, place: str, again: str) -> Problem | None:
     return None
 
 
-def _folder_in_place(path: Path, file: DataFile, place: str, again: str) -> Problem:
-    """Some unpackers make a folder of the file's name, with the file inside."""
-    inside = [child for child in sorted(path.iterdir()) if child.is_file() and not child.name.startswith(".")]
-    if len(inside) != 1:
-        return Problem(place, "is a folder where a file belongs", f"rm -r {quoted(path)}; {again}")
-    beside = path.with_name(path.name + ".new")
-    mend = f"mv {quoted(inside[0])} {quoted(beside)} && rmdir {quoted(path)} && mv {quoted(beside)} {quoted(path)}"
-    return Problem(place, f"is a folder; the file is inside it ({inside[0].name})", mend)
+def _missing_class(path: Path, place: str, again: str) -> list[Problem]:
+    """Labels that no training image has: a network would never say them. For a file that is right otherwise."""
+    missing = sorted(set(range(CLASSES)) - set(path.read_bytes()[8:]))
+    return [Problem(place, f"has no image of class {', '.join(map(str, missing))}", again)] if missing else []
 
 
 def _misfits(counts: dict[tuple[str, int], int], again: str) -> list[Problem]:

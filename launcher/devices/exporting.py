@@ -98,9 +98,11 @@ def data_of(home: Home, run: Run, given: str, say: Say, progress: Progress) -> s
 
 def _data_url(run: Run) -> str:
     """Where its data lay, as the local target's request says it or as ModelArts' does; empty if it had none."""
-    channels = run.request.get("inputs") or run.request.get("algorithm", {}).get("inputs") or ()
-    channel: dict[str, Any] = next((each for each in channels if each["name"] == "data_url"), {})
-    return str(channel.get("url") or channel.get("remote", {}).get("obs", {}).get("obs_url", ""))
+    algorithm = run.request.get("algorithm", run.request)
+    given = [*(algorithm.get("inputs") or ()), *(algorithm.get("parameters") or ())]  # a URL itself: the old contract
+    channel: dict[str, Any] = next((each for each in given if each["name"] == "data_url"), {})
+    url = channel.get("url") or channel.get("value") or channel.get("remote", {}).get("obs", {}).get("obs_url", "")
+    return f"obs:/{url}" if url.startswith("/") and "remote" in channel else str(url)
 
 
 def _official(name: str) -> str:

@@ -61,7 +61,11 @@ def describe(flavor: Json) -> str:
 
 
 def body(plan: Plan, place: Place, choice: Choice, access: dict[str, str]) -> Json:
-    """Exactly what is sent. `access` says how a script that nobody adapted is told a channel: parameter or env."""
+    """Exactly what is sent. `access` says how a script that nobody adapted is told a channel: parameter or env.
+
+    The output folder of a job that may be started again is filled from the bucket first, so that it finds its own
+    checkpoints there, in whatever container.
+    """
     spec = plan.job.spec
     outputs = {"train_url": plan.output_url}
     inputs = {name: url for name, url in (("data_url", plan.data.url if plan.data else ""),) if url}
@@ -74,6 +78,7 @@ def body(plan: Plan, place: Place, choice: Choice, access: dict[str, str]) -> Js
         parameters += [{"name": n, "value": "s3://" + u.split("://", 1)[1]} for n, u in {**inputs, **outputs}.items()]
         inputs, outputs = {}, {}
     _refuse_doubles(parameters)
+    filled = {"prefetch_to_local": True} if spec.retries or _resumes(parameters) else {}
     return {
         "kind": "job",
         "metadata": {
@@ -88,7 +93,7 @@ def body(plan: Plan, place: Place, choice: Choice, access: dict[str, str]) -> Js
             "engine": {name: choice.engine[name] for name in ("engine_id", "engine_name", "engine_version")},
             "parameters": parameters,
             "inputs": [_channel(name, url, access) for name, url in inputs.items()],
-            "outputs": [_channel(name, url, access) for name, url in outputs.items()],
+            "outputs": [{**_channel(name, url, access), **filled} for name, url in outputs.items()],
             "environments": {**spec.environment, "LAUNCHER_RUN_ID": plan.run},
             "policies": {},
         },
@@ -146,6 +151,11 @@ def _annotations(spec: JobSpec) -> dict[str, str]:
 def _channel(name: str, url: str, access: dict[str, str]) -> Json:
     method = access.get(name, "parameter")
     return {"name": name, "access_method": method, "remote": {"obs": {"obs_url": console(url)}}}
+
+
+def _resumes(parameters: Sequence[Json]) -> bool:
+    """Whether the job is told to go on from what its own output holds."""
+    return any(row["name"] == "resume" and row["value"].lower() in ("1", "true", "yes", "on") for row in parameters)
 
 
 def _pairs(arguments: Sequence[str]) -> Iterator[Json]:

@@ -52,6 +52,8 @@ def refuse_unsaid(body: Json) -> None:
             raise PreflightError(f"modelarts-sdk cannot be told {word}", "client: sdk in the settings")
     if any(name.startswith("fault-tolerance/") for name in body["metadata"]["annotations"]):
         raise PreflightError("modelarts-sdk cannot be told retries:", "client: sdk in the settings")
+    if any(row.get("prefetch_to_local") for row in body["algorithm"]["outputs"]):
+        raise PreflightError("modelarts-sdk cannot fill the output folder for --resume", "client: sdk in the settings")
     if any(row["access_method"] == "env" for row in body["algorithm"]["inputs"] + body["algorithm"]["outputs"]):
         raise PreflightError("modelarts-sdk passes folders as arguments only", "client: sdk in the settings")
 

@@ -257,3 +257,21 @@ def stop_group(group: int, signal_number: int) -> None:
     """Send a signal to a process group that may be gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal_number)
+
+
+def oom_kills() -> int:
+    """How many processes the kernel of this machine has ended for want of memory; 0 where it does not say."""
+    try:
+        text = Path("/proc/vmstat").read_text("ascii")
+    except OSError:
+        return 0
+    found = [line.split()[1] for line in text.splitlines() if line.startswith("oom_kill ")]
+    return int(found[0]) if found else 0
+
+
+def out_of_memory(code: int, before: int) -> str:
+    """What to add to an exit code when the kernel has ended a process for want of memory since there were `before`."""
+    if code != 128 + signal.SIGKILL or oom_kills() <= before:
+        return ""
+    smaller = "a smaller batch_size or image_size takes less, and --resume goes on from the last checkpoint"
+    return f": the machine ran out of memory; {smaller}"

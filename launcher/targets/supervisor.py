@@ -31,11 +31,11 @@ from launcher.ledger import Ledger
 from launcher.paths import BUCKET, ROOT, Home
 from launcher.run import now
 from launcher.targets import driver
-from launcher.targets.container import Worker
+from launcher.targets.container import Worker, oom_kills, out_of_memory
 from storage import Storage, locate
 from storage.errors import Corrupt, NotFound, StorageError, Unreachable
 from storage.manifest import manifest_key
-from storage.transfer import download_tree, sync_tree
+from storage.transfer import download_tree, known_tree, sync_tree
 from storage.urls import join_key
 
 COPY_OUT_SECONDS = 30.0
@@ -70,6 +70,7 @@ class Supervisor:
         self.message = ""
         self.stopping = ""
         self._signalled = False
+        self._oom_kills = oom_kills()
         self.refused: set[str] = set()
         """Outputs that can be no objects: links that lead out, names that are no keys."""
         self._in_store = self.request.get("store") == "obs"
@@ -110,6 +111,7 @@ class Supervisor:
         for index in range(self.request["nodes"]):
             worker = Worker(index, self.paths, self.request)
             worker.paths.create()
+            seen: dict[str, tuple[int, int]] = {}
             if self.request["code_url"]:
                 self._stage(worker, "code", self.request["code_url"], worker.code_dir)
             if self.request["contract"] == "new":
@@ -119,8 +121,9 @@ class Supervisor:
                     if channel.get("prefetch"):
                         with contextlib.suppress(NotFound):  # the first attempt finds nothing there
                             self._stage(worker, channel["name"], channel["url"], folder)
+                            seen.update(known_tree(folder))
             self.workers.append(worker)
-            self._seen.append({})
+            self._seen.append(seen)
 
     def _stage(self, worker: Worker, name: str, url: str, folder: Path) -> None:
         began = time.monotonic()
@@ -259,6 +262,7 @@ class Supervisor:
         if self.exit_code:
             code = self.exit_code
             named = f" ({signal.Signals(code - 128).name})" if 128 < code < 160 else ""
+            named += out_of_memory(code, self._oom_kills)
             self.message = self.message or f"the job ended with exit code {code}{named}"
             return "Failed"
         return "Completed"
@@ -381,11 +385,9 @@ def main(arguments: list[str]) -> None:
 
 
 def _drain(descriptor: int) -> None:
-    try:
+    with contextlib.suppress(BlockingIOError):
         while os.read(descriptor, 4096):
             pass
-    except BlockingIOError:
-        pass
 
 
 def _flock(descriptor: int) -> None:

@@ -14,7 +14,7 @@ sys.path[0] = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__
 import numpy as np  # noqa: E402
 
 from entrypoints.training import main  # noqa: E402
-from jobs import Job, JobError, Trainer  # noqa: E402
+from jobs import BadLoss, Job, JobError, Trainer  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Parameters:
     step_ms: float = 0.0
     width: int = 8
     prepare_ms: float = 0.0
+    good_epoch: int = 0  # its loss is half of the others'
+    bad_step: int = 0  # of the run, from 1: its loss is nan
+    bad_weights: int = 0  # after this step the weights are nan
+    fail: str = ""  # what the first step raises a RuntimeError with
 
 
 class CountingTrainer(Trainer):
@@ -33,25 +37,37 @@ class CountingTrainer(Trainer):
     def __init__(self, parameters):
         self.parameters = parameters
         self.hash = np.zeros((parameters.width, 32), np.uint8)
+        self.weights = np.zeros(3, np.float32)
 
     def compile(self):
         pass
 
-    def train(self, epoch, first, stop):
+    def train(self, epoch, first, stop, total=0.0):
         for step in range(first, stop):
             seen = self.hash.tobytes() + f"{self.parameters.seed} {epoch} {step}".encode()
             self.hash[:] = np.frombuffer(hashlib.sha256(seen).digest(), np.uint8)
             time.sleep(self.parameters.step_ms / 1000)
-        return float(stop - first)
+            total += 0.05 if epoch + 1 == self.parameters.good_epoch else 0.1  # sums that round
+            if epoch * 10 + step + 1 == self.parameters.bad_step:
+                raise BadLoss(step + 1, float("nan"))
+            if epoch * 10 + step + 1 == self.parameters.bad_weights:
+                self.weights[1] = np.nan
+            if self.parameters.fail:
+                raise RuntimeError(self.parameters.fail + "\nand many more lines")
+        return total
 
-    def evaluate(self):
+    def learning_rate(self, step):
+        return 0.01
+
+    def evaluate(self, stop=None):
+        print("evaluated", flush=True)
         return {"accuracy": 1.0, "loss": 0.5}
 
     def state(self):
-        return {"hash": self.hash.copy()}
+        return {"hash": self.hash.copy(), "weights": self.weights.copy()}
 
     def restore(self, state):
-        self.hash = state["hash"].copy()
+        self.hash, self.weights = state["hash"].copy(), state["weights"].copy()
 
 
 class CountingJob(Job):

@@ -42,18 +42,24 @@ def test_help_names_every_parameter(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("text", "means"),
-    [(["--resume"], True), (["--resume=True"], True), (["--resume="], False), (["--resume=no"], False), ([], False)],
+    [
+        (["--resume"], "yes"),
+        (["--resume=True"], "yes"),
+        (["--resume="], "auto"),
+        (["--resume=no"], "no"),
+        ([], "auto"),
+    ],
 )
-def test_resume_is_a_flag_and_also_a_value_since_platforms_pass_values(text: list[str], means: bool) -> None:
-    assert contract.parse(JOB, ["--data_url=x", *text], {}).resume is means
+def test_resume_is_a_flag_and_also_a_value_since_platforms_pass_values(text: list[str], means: str) -> None:
+    assert contract.parse(JOB, ["--data_url=x", *text], {}).resume == means
 
 
 def test_the_place_of_a_process_among_the_others() -> None:
     of = contract.Container.of
-    assert of({}) == contract.Container(0, 1, 0)
-    assert of({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "2"}) == contract.Container(1, 2, 0)
+    assert of({}) == contract.Container(0, 1, 0, "")
+    assert of({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "2"}) == contract.Container(1, 2, 0, "")
     assert of({"RANK_ID": "9", "RANK_SIZE": "16", "VC_TASK_INDEX": "1", "ASCEND_DEVICE_ID": "1"}).rank == 9
-    assert of({"RANK_ID": "", "VC_TASK_INDEX": "oops"}) == contract.Container(0, 1, 0)
+    assert of({"RANK_ID": "", "VC_TASK_INDEX": "oops"}) == contract.Container(0, 1, 0, "")
 
 
 def test_scratch_is_where_the_platform_has_it(tmp_path: Path) -> None:
@@ -61,6 +67,18 @@ def test_scratch_is_where_the_platform_has_it(tmp_path: Path) -> None:
     elsewhere = Path(contract.scratch_folder("job", {"LAUNCHER_CACHE": str(tmp_path / "missing")}))
     assert elsewhere.is_dir()
     elsewhere.rmdir()
+
+
+def test_scratch_of_a_worker_that_was_killed_goes_when_it_is_started_again(tmp_path: Path) -> None:
+    def scratch(run: str, rank: str = "0") -> Path:
+        environ = {"LAUNCHER_CACHE": str(tmp_path), "MA_VJ_NAME": run, "RANK_ID": rank}
+        return Path(contract.scratch_folder("job", environ))
+
+    first, other, second_card = scratch("ma-job-1"), scratch("ma-job-10"), scratch("ma-job-1", "1")
+    nameless = [Path(contract.scratch_folder("job", {"LAUNCHER_CACHE": str(tmp_path)})) for _ in range(2)]
+    (first / "data").mkdir()
+    again = scratch("ma-job-1")
+    assert sorted(tmp_path.iterdir()) == sorted([again, other, second_card, *nameless])
 
 
 @pytest.mark.parametrize(
@@ -132,6 +150,21 @@ def test_auto_takes_the_best_device_that_works(monkeypatch: pytest.MonkeyPatch) 
         devices.start("Ascend", 0, notes.append)
 
 
+@pytest.mark.parametrize("target", ["auto", "Ascend"])
+def test_a_busy_device_is_told_and_never_replaced_by_a_cpu(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    def set_device(device: str, number: int = 0) -> None:
+        if device == "Ascend":
+            raise RuntimeError("Device is occupied, device id: 0\nmore")
+
+    fake = SimpleNamespace(GRAPH_MODE=0, set_context=lambda mode: None, set_device=set_device)
+    monkeypatch.setitem(devices.sys.modules, "mindspore", fake)
+    monkeypatch.setattr(devices, "check_versions", lambda: "2.8.0")
+    monkeypatch.setattr(devices, "present", lambda: ["Ascend", "CPU"])
+    with pytest.raises(JobError, match="the device is occupied: another process trains on it") as caught:
+        devices.start(target, 0, print)
+    assert "npu-smi info" in caught.value.hint
+
+
 def test_an_older_mindspore_has_no_set_device(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[dict[str, Any]] = []
     fake = SimpleNamespace(GRAPH_MODE=0, set_context=lambda **context: seen.append(context))
@@ -149,7 +182,7 @@ def output(tmp_path: Path) -> Iterator[Output]:
 def test_the_output_does_things_in_order_and_in_the_background(output: Output, tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.write_bytes(b"content")
-    output.upload(str(source), "a/file", hashlib.sha256(b"content").hexdigest())
+    output.later(lambda at: at.upload(str(source), "a/file", hashlib.sha256(b"content").hexdigest()))
     output.write("a/other", b"1")
     output.write("a/other", b"2")
     output.remove(["a/file"])
@@ -161,7 +194,7 @@ def test_the_output_does_things_in_order_and_in_the_background(output: Output, t
 
 
 def test_nothing_follows_a_failure_and_the_failure_is_told(output: Output, tmp_path: Path) -> None:
-    output.upload(str(tmp_path / "missing"), "checkpoints/x.ckpt", "0" * 64)
+    output.later(lambda at: at.upload(str(tmp_path / "missing"), "checkpoints/x.ckpt", "0" * 64))
     with pytest.raises(StorageError, match="missing"):
         output.write("checkpoints/manifest.json", b"{}")  # may come before the failure, but is not done
         output.flush()
@@ -172,7 +205,7 @@ def test_nothing_follows_a_failure_and_the_failure_is_told(output: Output, tmp_p
 
 def test_a_flush_gives_up_in_time(output: Output) -> None:
     gate = threading.Event()
-    output._later(gate.wait)
+    output.later(lambda at: gate.wait())
     begun = time.monotonic()
     assert not output.flush(0.2)
     assert time.monotonic() - begun < 5
@@ -190,6 +223,16 @@ def test_names_that_mindspore_would_bend_until_they_fit_are_refused(tmp_path: Pa
     found = checkpoints.Found(entry, path, checkpoints.Manifest("lenet5", {}))
     with pytest.raises(JobError, match="it has no w"):
         checkpoints.load(found, {"w": np.ones(3, np.float32), "moments.w": np.ones(3, np.float32)})
+
+
+def test_a_checkpoint_of_another_network_is_refused_with_the_difference() -> None:
+    entry = checkpoints.Checkpoint("resnet50-1_5.ckpt", 1, "0" * 64, 5, 1, "", {})
+    schedule = {"steps_per_epoch": 5, "network": "small", "image_size": 32}
+    found = checkpoints.Found(entry, "x", checkpoints.Manifest("resnet50", schedule))
+    checkpoints.check_schedule(found, "resnet50", schedule)
+    with pytest.raises(JobError, match="trained with network=small, and this run has network=resnet50") as caught:
+        checkpoints.check_schedule(found, "resnet50", {**schedule, "network": "resnet50"})
+    assert caught.value.hint == "pass --network=small, or leave --resume away"
 
 
 def test_a_state_survives_the_file_to_the_bit(tmp_path: Path) -> None:

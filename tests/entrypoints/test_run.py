@@ -23,6 +23,10 @@ FILES = [
 ]
 
 
+MEAN = sum([0.1] * 10) / 10
+"""Of ten losses of 0.1, with the rounding of a sum that was made one by one."""
+
+
 def tree(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
@@ -57,7 +61,7 @@ def test_the_new_contract(counting: Any, tmp_path: Path, verify: Any) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert tree(tmp_path / "out") == FILES
     assert [entry["step"] for entry in verify(tmp_path / "out")] == [10, 20, 30]
-    assert done.stdout.splitlines()[2].startswith("epoch 1/3 step 10 loss 1.0000 ")
+    assert done.stdout.splitlines()[2].startswith("epoch 1/3 step 10 loss 0.1000 ")
     assert all((tmp_path / "out" / name).stat().st_mode & 0o777 == 0o644 for name in FILES)
     assert list(counting.cwd.iterdir()) == []
 
@@ -77,8 +81,8 @@ def test_the_old_contract_ends_in_the_same_files(counting: Any, tmp_path: Path, 
 def test_metrics_and_result(counting: Any, tmp_path: Path) -> None:
     counting.run(f"--data_url={tmp_path}/data", f"--train_url={tmp_path}/out", "--epochs=2")
     records = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
-    assert [(record["epoch"], record["step"], record["loss"]) for record in records] == [(1, 10, 1.0), (2, 20, 1.0)]
-    assert set(records[0]) == {"epoch", "step", "loss", "step_ms", "samples_per_second", "time"}
+    assert [(record["epoch"], record["step"], record["loss"]) for record in records] == [(1, 10, MEAN), (2, 20, MEAN)]
+    assert set(records[0]) == {"epoch", "step", "loss", "lr", "step_ms", "samples_per_second", "time"}
     assert records[0]["time"].endswith("Z")
     result = json.loads((tmp_path / "out/result.json").read_text())
     assert set(result) == {"accuracy", "loss", "epochs", "seconds", "samples_per_second"}
@@ -165,7 +169,7 @@ def test_sigterm_publishes_a_last_checkpoint_and_resume_ends_where_an_untouched_
     assert "resuming from counting-2_" in done.stdout
     assert last(tmp_path / "out") == last(tmp_path / "whole")
     losses = [json.loads(line)["loss"] for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
-    assert losses == [1.0, 1.0, 1.0]
+    assert losses == [MEAN] * 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

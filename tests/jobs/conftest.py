@@ -8,12 +8,19 @@ from pathlib import Path
 import pytest
 
 from tests.jobs.digits import write_digits
+from tests.jobs.photos import write_photos
 
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """A synthetic MNIST of the test's own."""
     return write_digits(tmp_path / "MNIST")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A synthetic CIFAR-10 of the test's own."""
+    return write_photos(tmp_path / "cifar10")
 
 
 @pytest.fixture(scope="session")

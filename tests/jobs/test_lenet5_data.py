@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobs import JobError
 from jobs.lenet5 import JOB, Parameters, data
+from jobs.shared.pictures import order
 from tests.jobs.digits import write_idx
 
 TRAIN_IMAGES = "train/train-images-idx3-ubyte"
@@ -130,17 +131,17 @@ def test_says_what_is_wrong_with_a_folder(digits: Path, how: str) -> None:
 def test_an_epoch_sees_each_picture_once_but_for_the_incomplete_batch(
     n: int, batch: int, seed: int, epoch: int
 ) -> None:
-    order = data.order(n, batch, seed, epoch)
-    assert order.shape == (n // batch, batch)
-    assert len(set(order.flat)) == order.size
-    assert not order.size or (order.min() >= 0 and order.max() < n)
+    rows = order(n, batch, seed, epoch)
+    assert rows.shape == (n // batch, batch)
+    assert len(set(rows.flat)) == rows.size
+    assert not rows.size or (rows.min() >= 0 and rows.max() < n)
 
 
 def test_epochs_are_shuffled_differently_and_reproducibly() -> None:
-    assert (data.order(60000, 32, 1, 0) != data.order(60000, 32, 1, 1)).any()
-    assert (data.order(60000, 32, 1, 0) != data.order(60000, 32, 2, 0)).any()
-    assert (data.order(60000, 32, 1, 2) == data.order(60000, 32, 1, 2)).all()
-    assert data.order(10, 5, 1, 0).tolist() == FIRST_ORDER
+    assert (order(60000, 32, 1, 0) != order(60000, 32, 1, 1)).any()
+    assert (order(60000, 32, 1, 0) != order(60000, 32, 2, 0)).any()
+    assert (order(60000, 32, 1, 2) == order(60000, 32, 1, 2)).all()
+    assert order(10, 5, 1, 0).tolist() == FIRST_ORDER
 
 
 FIRST_ORDER = [[2, 9, 8, 3, 6], [7, 1, 4, 0, 5]]

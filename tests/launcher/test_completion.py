@@ -33,7 +33,7 @@ def test_verbs(tmp_path):
 
 
 def test_flags(tmp_path):
-    assert complete("launcher submit --dr", tmp_path) == {"--dry-run"}
+    assert complete("launcher submit --dry", tmp_path) == {"--dry-run"}
 
 
 def test_jobs(project, tmp_path):

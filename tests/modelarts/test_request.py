@@ -168,6 +168,7 @@ def test_the_body_to_the_letter(modelarts: Rig, cli, project) -> None:
                     "name": "train_url",
                     "access_method": "parameter",
                     "remote": {"obs": {"obs_url": f"/my-bucket/launcher/runs/{run}/output/"}},
+                    "prefetch_to_local": True,
                 }
             ],
             "environments": {"GLOG_v": "2", "LAUNCHER_RUN_ID": run},

@@ -188,6 +188,11 @@ BROKEN: dict[str, tuple[Break, list[str], bool]] = {
         [f"{TEL}: is too long: 29 bytes, and its header promises 28 (20 labels)"],
         False,
     ),
+    "a class is missing": (
+        edit(TRL, lambda b: b[:8] + b[8:].replace(b"\x04", b"\x05")),
+        [f"{TRL}: has no image of class 4"],
+        False,
+    ),
     "cut in the header": (edit(TRI, lambda b: b[:10]), [f"{TRI}: is cut short: 10 bytes, less than its header"], False),
     "cut in the magic": (edit(TRL, lambda b: b[:3]), [f"{TRL}: is cut short: 3 bytes, less than its header"], False),
     "empty file": (put(TEI, b""), [f"{TEI}: is empty"], False),

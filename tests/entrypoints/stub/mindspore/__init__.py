@@ -6,6 +6,8 @@ Checkpoints are saved as MindSpore saves them: an older file of that name is del
 import os
 import pickle
 
+from .version import __version__ as __version__
+
 GRAPH_MODE = 0
 
 
