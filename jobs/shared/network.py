@@ -10,7 +10,7 @@ from mindspore import nn
 
 from jobs import State, Trainer, never
 
-Pictures = Callable[[int, int], "np.ndarray[Any, Any]"]
+Part = Callable[[int, int], "np.ndarray[Any, Any]"]
 """The test pictures from one number to another, as the network takes them."""
 
 
@@ -29,7 +29,7 @@ class NetworkTrainer(Trainer):
             parameter.set_data(ms.Tensor(state[name]))
 
     def judge(
-        self, pictures: Pictures, labels: np.ndarray[Any, Any], batch: int, stop: Callable[[], bool] = never
+        self, pictures: Part, labels: np.ndarray[Any, Any], batch: int, stop: Callable[[], bool] = never
     ) -> Dict[str, float]:
         """See `Trainer.evaluate`; the pictures go through in batches of one size, the last one filled up."""
         batch = min(batch, len(labels))

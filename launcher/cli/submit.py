@@ -224,7 +224,8 @@ def _drill(job: Job, options: Options, target: Target, home: Home, args: argpars
     wrong = [flag for flag in ("resume", "detach", "dry_run") if getattr(args, flag)]
     if wrong or target.name != "local":
         reason = f"takes no --{wrong[0].replace('_', '-')}" if wrong else f"is for the target local, not {target.name}"
-        raise UsageError(f"--drill {reason}", f"python -m launcher submit {args.job} --drill {args.drill}")
+        hint = f"python -m launcher submit {args.job} --drill {args.drill} --target local"
+        raise UsageError(f"--drill {reason}", hint)
 
     def execute(environment: dict[str, str], resume: str | None) -> Run:
         spec = replace(job.spec, environment={**job.spec.environment, **environment})

@@ -36,9 +36,11 @@ def export(
 ) -> dict[str, Any]:
     """Make the model file; what the child says of it: ``file``, ``sha256``, ``check``, and all of the sidecar."""
     if form == "air" and not glob.glob("/dev/davinci[0-9]*"):
+        usual = data or _usual_data(home, run)
         raise ModelError(
             f"AIR is written where there is an Ascend only, and there is none here: {run.id}",
-            f"in a job: python -m launcher submit export --resume {run.id} --set format=air --target modelarts",
+            f"in a job: python -m launcher submit export --resume {run.id} --set format=air --target modelarts"
+            + (f" --data {usual}" if usual else ""),
         )
     target = output or default_output(home, run, form)
     if target.is_dir():
@@ -85,15 +87,20 @@ def data_of(home: Home, run: Run, given: str, say: Say, progress: Progress) -> s
         given = next((name for name in known if url.rstrip("/").endswith(_official(name))), "")
         if not given:
             return url
-    if not given and run.job in known_jobs(home):
-        from launcher.spec import read
-
-        given = read(known_jobs(home)[run.job]).data or ""
+    given = given or _usual_data(home, run)
     if given in known:
         return str(datasets.prepared(given) or datasets.prepare(given, say=say, progress=progress))
     if given and (is_remote(given) or Path(given).is_dir()):
         return given
     raise UsageError(f"there is no data {given!r} to compare the model on", "pass --data FOLDER, URL or data set")
+
+
+def _usual_data(home: Home, run: Run) -> str:
+    """What the run's job is trained on unless somebody says otherwise; empty if it does not say."""
+    from launcher.spec import read
+
+    jobs = known_jobs(home)
+    return read(jobs[run.job]).data or "" if run.job in jobs else ""
 
 
 def _data_url(run: Run) -> str:

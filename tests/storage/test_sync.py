@@ -14,7 +14,7 @@ import pytest
 
 from storage import Storage
 from storage.errors import LinkRefused, NotFound, UnsafeKey
-from storage.transfer import sync_tree
+from storage.transfer import known_tree, sync_tree
 
 Plant = Callable[..., Path]
 Seen = dict[str, tuple[int, int]]
@@ -262,3 +262,15 @@ def test_a_live_job_can_publish_as_fast_as_it_likes(storage: Storage, tmp_path: 
     assert result.later == ()
     assert published[0] > 40
     assert f"ckpt-{published[0]}" in check()
+
+
+def test_a_folder_that_came_from_the_bucket_is_not_sent_back(storage: Storage, tmp_path: Path) -> None:
+    source = tmp_path / "filled"
+    (source / "checkpoints").mkdir(parents=True)
+    (source / "checkpoints/manifest.json").write_text("old")
+    (source / "weights").write_text("old")
+    seen = known_tree(source)
+    storage.write("out/checkpoints/manifest.json", b"another node's, and newer")
+    (source / "weights").write_text("newer")
+    sync_tree(source, storage, "out", seen)
+    assert objects(storage) == {"checkpoints/manifest.json": b"another node's, and newer", "weights": b"newer"}
