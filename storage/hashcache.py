@@ -38,7 +38,7 @@ class HashCache:
     """
 
     def __init__(self, path: AnyPath) -> None:
-        self._path = os.path.abspath(path)
+        self.path = os.path.abspath(path)
         self._lock = threading.Lock()
         self._pending: Dict[str, Row] = {}
         self._flushed = time.monotonic()
@@ -127,15 +127,15 @@ class HashCache:
             self._disconnect()
             for suffix in ("-journal", ""):
                 with contextlib.suppress(OSError):
-                    os.unlink(self._path + suffix)
+                    os.unlink(self.path + suffix)
             return None
 
     def _connect(self) -> sqlite3.Connection:
         import sqlite3
 
         if self._database is None:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            self._database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
+            self._database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, check_same_thread=False)
             self._database.execute(_TABLE)
         return self._database
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar
+from collections import deque
+from typing import Any, Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from .base import Progress
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 LOOK_SECONDS = 0.025
 """How often it is asked whether more threads would help: about one request's latency."""
@@ -141,7 +144,7 @@ class Crew:
     """
 
     def __init__(self, workers: int, progress: Progress = None) -> None:
-        self._limit = workers
+        self.limit = workers
         self._progress = progress
         self._talking = threading.Lock()
         self._taking = threading.Lock()
@@ -155,12 +158,32 @@ class Crew:
         self._taken = 0
         self._bytes = 0
         self._is_done = False
+        self._source: Iterator[Any] = iter(())
+        self._aside: Deque[Any] = deque()
+        """Items that `take` has found to be for these threads only."""
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to take."""
+        return self._is_done or self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Take no more items; those under way end at their next `advance`."""
+        self._stopping.set()
 
     def advance(self, count: int) -> None:
         """Report bytes done; raises Cancelled if the crew is stopping."""
         if self._stopping.is_set():
             raise Cancelled
         self._bytes += count  # two threads at once may lose some: only Pace reads it
+        self.tell(count)
+
+    def tell(self, count: int) -> None:
+        """As `advance`, for bytes that another process has moved."""
         if self._progress is not None:
             with self._talking:
                 if self._stopping.is_set():
@@ -171,19 +194,43 @@ class Crew:
         """How to begin with files of these sizes (bytes; the first ones will do): bulk work has use for all cores at
         once, small files for more threads only if the store makes them wait, which shows soon."""
         is_bulk = bool(sizes) and sum(sizes) > BULK_FILE * len(sizes)
-        return Pace(self._limit, first=2 * (os.cpu_count() or 1) if is_bulk else 1)
+        return Pace(self.limit, first=2 * (os.cpu_count() or 1) if is_bulk else 1)
 
-    def run(self, action: Callable[[T], None], items: Iterable[T], pace: Optional[Pace] = None) -> None:
+    def take(self, most: int, pack: Callable[[T], Optional[U]]) -> List[Tuple[T, U]]:
+        """The next items, for another process, with what `pack` makes of them; `most` are looked at, and those for
+        which it gives None are put aside for the threads here."""
+        found: List[Tuple[T, U]] = []
+        with self._taking:
+            if len(self._aside) >= most or self.is_over:
+                return found
+            for item in itertools.islice(self._source, most):
+                most -= 1
+                packed = pack(item)
+                if packed is None:
+                    self._aside.append(item)
+                else:
+                    found.append((item, packed))
+            self._is_done = most > 0
+        return found
+
+    def run(
+        self,
+        action: Callable[[T], None],
+        items: Iterable[T],
+        pace: Optional[Pace] = None,
+        helpers: Sequence[Callable[[], None]] = (),
+    ) -> None:
         """Call `action` for each item. Items are taken one by one, so an iterator of any length costs no memory.
+        `helpers` are called once, each in a thread of its own, and may `take` items.
 
         The first exception, from the action or from the iterator, stops the others at their next `advance` and is
         raised once they have stopped. So does KeyboardInterrupt; a second one does not wait for them.
         """
-        source = iter(items)
-        pace = pace or Pace(self._limit)
+        self._source = iter(items)
+        pace = pace or Pace(self.limit)
         self._is_done = False
         try:
-            self._supervise(action, source, pace)
+            self._supervise(action, pace, helpers)
         except BaseException:
             self._stopping.set()
             self._wait()
@@ -191,20 +238,17 @@ class Crew:
         if self._error is not None:
             raise self._error
 
-    def _supervise(self, action: Callable[[T], None], source: Iterator[T], pace: Pace) -> None:
+    def _supervise(self, action: Callable[[T], None], pace: Pace, helpers: Sequence[Callable[[], None]]) -> None:
         self._threads, self._ended, self._leaving = [], 0, 0
+        for helper in helpers:
+            self._start(helper)
         started = 0
         wanted = pace.first
         while True:
-            while started < wanted and not self._is_done:
-                thread = threading.Thread(target=self._work, args=(action, source), daemon=True)
-                self._threads.append(thread)
-                try:
-                    thread.start()
-                except RuntimeError:
-                    self._threads.pop()
+            while started < wanted and (not self._is_done or self._aside):
+                if not self._start(lambda: self._take_all(action)):
                     if not started:
-                        raise
+                        raise RuntimeError("the system allows no more threads")
                     pace.limit = wanted = started  # the system allows no more of them
                     break
                 started += 1
@@ -220,27 +264,44 @@ class Crew:
                     self._leaving += change
                     started -= change
 
+    def _start(self, work: Callable[[], None]) -> bool:
+        """Whether the system allows one more thread."""
+        thread = threading.Thread(target=self._work, args=(work,), daemon=True)
+        self._threads.append(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            self._threads.pop()
+            return False
+        return True
+
     def _wait(self) -> None:
         for thread in self._threads:
             if thread.ident is not None:  # one that Ctrl-C has caught before its first step will take no item
                 thread.join()
 
-    def _work(self, action: Callable[[T], None], source: Iterator[T]) -> None:
-        try:
-            while not self._stopping.is_set():
-                with self._taking:
-                    if self._is_done or self._stopping.is_set():
-                        return
-                    if self._leaving:
-                        self._leaving -= 1
-                        return
+    def _take_all(self, action: Callable[[T], None]) -> None:
+        while not self._stopping.is_set():
+            with self._taking:
+                if self._stopping.is_set() or (self._is_done and not self._aside):
+                    return
+                if self._leaving:
+                    self._leaving -= 1
+                    return
+                if self._aside:
+                    item = self._aside.popleft()
+                else:
                     try:
-                        item = next(source)
-                        self._taken += 1
+                        item = next(self._source)
                     except StopIteration:
                         self._is_done = True
                         return
-                action(item)
+                self._taken += 1
+            action(item)
+
+    def _work(self, work: Callable[[], None]) -> None:
+        try:
+            work()
         except Cancelled:
             return
         except BaseException as error:

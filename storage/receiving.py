@@ -6,8 +6,9 @@ import contextlib
 import itertools
 import os
 import stat
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
+from . import processes
 from .base import AnyPath, Progress, Storage
 from .errors import NotFound, translated
 from .files import hash_file, refuse_linked_folders, sweep
@@ -54,17 +55,23 @@ def download_tree(
     def is_there(name: str, path: str, size: int, sha256: str, key: str) -> bool:
         if name.rpartition("/")[0] not in there:
             return False
-        if not _has_size(path, size) or hash_file(path) != (sha256 or _sha256(storage, key)):
+        if not _is_right(storage, path, size, sha256, key):
             return False
         crew.advance(size)
         tally.there(size)
         return True
 
-    def fetch_file(entry: Entry) -> None:
-        key, path = below(prefix, entry.path), os.path.join(root, *entry.path.split("/"))
-        if not is_there(entry.path, path, entry.size, entry.sha256, key):
-            storage.download(key, path, entry.sha256, crew.advance)
-            tally.sent(entry.size)
+    def is_folder_there(entry: Entry) -> bool:
+        return entry.path.rpartition("/")[0] in there
+
+    def packed(item: Union[Entry, Piece]) -> Optional[List[Any]]:
+        if isinstance(item, Piece) or item.size > processes.LARGEST:
+            return None
+        return [*item, is_folder_there(item)]
+
+    def fetched(item: Union[Entry, Piece], result: Sequence[Any]) -> None:
+        assert isinstance(item, Entry)
+        (tally.there if result[0] else tally.sent)(item.size)
 
     def done(size: int) -> None:
         crew.advance(size)
@@ -81,13 +88,33 @@ def download_tree(
             unpack(storage, key, part, root, done)
 
     def fetch(item: Union[Entry, Piece]) -> None:
-        fetch_piece(item) if isinstance(item, Piece) else fetch_file(item)
+        if isinstance(item, Piece):
+            fetch_piece(item)
+        else:
+            fetched(item, [fetch_file(storage, prefix, root, item, is_folder_there(item), crew.advance)])
 
+    errand = {"do": "fetch", "prefix": prefix, "root": root}
+    helpers = [
+        processes.Helper(crew, storage, errand, packed, fetched)
+        for _ in range(processes.count(crew, storage, [entry.size for entry in tree.alone]))
+    ]
     items: Iterator[Union[Entry, Piece]] = itertools.chain(pieces(tree.packed), tree.alone)
-    crew.run(fetch, items, crew.pace_for([entry.size for entry in tree.alone[:_LOOKED_AT]]))
+    crew.run(fetch, items, crew.pace_for([entry.size for entry in tree.alone[:_LOOKED_AT]]), helpers)
     if tree.packed and hasattr(os, "sync"):
         os.sync()  # files from shards are not fsynced one by one
     return tally.result()
+
+
+def fetch_file(
+    storage: Storage, prefix: str, root: str, entry: Entry, is_folder_there: bool, advance: Callable[[int], None]
+) -> bool:
+    """Bring one file of the tree; whether it was there. Without its folder it cannot have been."""
+    key, path = below(prefix, entry.path), os.path.join(root, *entry.path.split("/"))
+    if is_folder_there and _is_right(storage, path, entry.size, entry.sha256, key):
+        advance(entry.size)
+        return True
+    storage.download(key, path, entry.sha256, advance)
+    return False
 
 
 class _Tree(NamedTuple):
@@ -172,6 +199,10 @@ def _prepare(root: str, files: Iterable[Union[Entry, Place]]) -> Set[str]:
     with translated(f"cannot make {root}"):
         os.makedirs(root, exist_ok=True)
     return there
+
+
+def _is_right(storage: Storage, path: str, size: int, sha256: str, key: str) -> bool:
+    return _has_size(path, size) and hash_file(path) == (sha256 or _sha256(storage, key))
 
 
 def _has_size(path: str, size: int) -> bool:

@@ -7,8 +7,9 @@ import itertools
 import os
 import threading
 import time
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from . import processes
 from .base import AnyPath, Progress, Storage
 from .errors import NotFound, SourceChanged, StorageError
 from .files import hash_file
@@ -113,6 +114,7 @@ class _Sender:
         self._prefix = prefix
         self._crew = crew
         self._cache = cache
+        self._files = FileSender(storage, prefix, crew.advance, cache)
         self._before: Dict[str, str] = {}
         """What an older manifest at the prefix vouches for: path -> sha256 of an object of its own."""
         self._places: List[Place] = []
@@ -146,9 +148,16 @@ class _Sender:
             self._shards_there = in_background(self._list_shards)
             self._send_shards(groups)
         source = iter(members)
-        first = list(itertools.islice(source, _LOOKED_AT))
-        pace = self._crew.pace_for([member.size for member in first])
-        self._crew.run(self._send_file, self._with_sizes(itertools.chain(first, source)), pace)
+        is_shared = processes.recipe_of(self._storage) is not None
+        first = list(itertools.islice(source, processes.MANY if is_shared else _LOOKED_AT))
+        sizes = [member.size for member in first]
+        errand = {"do": "send", "prefix": self._prefix, "cache": self._cache.path if self._cache is not None else ""}
+        helpers = [
+            processes.Helper(self._crew, self._storage, errand, self._packed, self._sent)
+            for _ in range(processes.count(self._crew, self._storage, sizes))
+        ]
+        pace = self._crew.pace_for(sizes[:_LOOKED_AT])
+        self._crew.run(self._send_file, self._with_sizes(itertools.chain(first, source)), pace, helpers)
         if groups:
             index = Index.of(self._shards, self._places)
             self._storage.write(index_key(self._prefix), index.to_json())
@@ -159,39 +168,19 @@ class _Sender:
 
     def _send_file(self, item: Tuple[Member, int]) -> None:
         member, size_there = item
-        storage, key, sha256 = self._storage, below(self._prefix, member.path), member.sha256
-        if size_there == member.size:
-            sha256 = sha256 or hash_file(member.location)
-            if self._before.get(member.path) == sha256 or _sha256(storage, key) == sha256:
-                self._crew.advance(member.size)
-                self._arrived(member, member.size, sha256)
-                self.tally.there(member.size)
-                return
-        if member.data is not None:
-            storage.write(key, member.data)
-            self._crew.advance(member.size)
-            size = member.size
-        else:
-            size, sha256 = self._upload(member, key, sha256)
-        self._arrived(member, size, sha256)
-        self.tally.sent(size)
+        self._sent(item, self._files.send(member, size_there, self._before.get(member.path, "")))
 
-    def _upload(self, member: Member, key: str, sha256: str) -> Tuple[int, str]:
-        """Size and sha256 of what was sent."""
-        started = time.time_ns()
-        before = os.stat(member.location) if self._cache is not None and not sha256 else None
-        info = self._storage.upload(member.location, key, sha256, self._crew.advance)
-        if sha256:
-            return member.size, sha256
-        found = info.sha256
-        if not found:  # a back end that does not tell what it has sent: make sure that it was this
-            found = hash_file(member.location)
-            info = self._storage.upload(member.location, key, found)
-        if before is not None and self._cache is not None:
-            after = os.stat(member.location)
-            if _stamp(before) == _stamp(after):
-                self._cache.put(member.location, after, found, started)
-        return info.size, found
+    def _packed(self, item: Tuple[Member, int]) -> Optional[List[Any]]:
+        """For another process, if it may go there."""
+        (path, size, sha256, location, data), size_there = item
+        if data is not None or size > processes.LARGEST:
+            return None
+        return [path, size, sha256, location, size_there, self._before.get(path, "")]
+
+    def _sent(self, item: Tuple[Member, int], result: Sequence[Any]) -> None:
+        was_there, size, sha256 = result
+        self._arrived(item[0], size, sha256)
+        (self.tally.there if was_there else self.tally.sent)(size)
 
     def _arrived(self, member: Member, size: int, sha256: str) -> None:
         self._places.append(Place(member.path, size, sha256, ALONE, 0))
@@ -241,6 +230,51 @@ class _Sender:
             while there is not None and there.key < key:
                 there = next(listing, None)
             yield member, there.size if there is not None and there.key == key else -1
+
+
+class FileSender:
+    """Files that go up one by one."""
+
+    def __init__(
+        self, storage: Storage, prefix: str, advance: Callable[[int], None], cache: Optional[HashCache]
+    ) -> None:
+        self._storage = storage
+        self._prefix = prefix
+        self._advance = advance
+        self._cache = cache
+
+    def send(self, member: Member, size_there: int, before: str) -> Tuple[bool, int, str]:
+        """(Was it there, its size, its sha256). `size_there` is what a listing says, or -1; `before` is the sha256 that
+        an older manifest vouches for."""
+        storage, key, sha256 = self._storage, below(self._prefix, member.path), member.sha256
+        if size_there == member.size:
+            sha256 = sha256 or hash_file(member.location)
+            if before == sha256 or _sha256(storage, key) == sha256:
+                self._advance(member.size)
+                return True, member.size, sha256
+        if member.data is not None:
+            storage.write(key, member.data)
+            self._advance(member.size)
+            return False, member.size, sha256
+        size, sha256 = self._upload(member, key, sha256)
+        return False, size, sha256
+
+    def _upload(self, member: Member, key: str, sha256: str) -> Tuple[int, str]:
+        """Size and sha256 of what was sent."""
+        started = time.time_ns()
+        before = os.stat(member.location) if self._cache is not None and not sha256 else None
+        info = self._storage.upload(member.location, key, sha256, self._advance)
+        if sha256:
+            return member.size, sha256
+        found = info.sha256
+        if not found:  # a back end that does not tell what it has sent: make sure that it was this
+            found = hash_file(member.location)
+            info = self._storage.upload(member.location, key, found)
+        if before is not None and self._cache is not None:
+            after = os.stat(member.location)
+            if _stamp(before) == _stamp(after):
+                self._cache.put(member.location, after, found, started)
+        return info.size, found
 
 
 class _Share:

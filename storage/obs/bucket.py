@@ -9,6 +9,7 @@ import io
 import os
 import re
 import time
+from dataclasses import asdict
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, cast
 
 from ..base import AnyPath, ObjectInfo, Progress, Storage
@@ -18,8 +19,9 @@ from ..retry import Transient, patiently
 from ..urls import check_key, check_prefix
 from . import download, multipart
 from .answers import NO_PAGE
-from .channel import Channel
+from .channel import BYTES_IN_FLIGHT, Channel
 from .dates import http_seconds
+from .settings import ObsSettings
 from .stream import ObjectStream
 from .wire import Data, Reply
 
@@ -53,6 +55,19 @@ class ObsStorage(Storage):
         self.channel = channel
         self.name = name
         self.wire = channel.wire(name)
+
+    @property
+    def processes(self) -> Optional[int]:
+        """Worker processes that a large tree may have; None: as many as help."""
+        wanted = self.channel.settings.processes
+        return int(wanted) if wanted.isdigit() else None
+
+    def recipe(self) -> Optional[Dict[str, Any]]:
+        """What `from_recipe` makes the same bucket from, keys and all, in JSON; None for what is more than this
+        class."""
+        if type(self) is not ObsStorage:
+            return None
+        return {"settings": asdict(self.channel.settings), "name": self.name}
 
     def stat(self, key: str, digest: bool = False) -> ObjectInfo:
         check_key(key)
@@ -228,6 +243,11 @@ class ObsStorage(Storage):
                 raise Transient(StorageError(told, "run the same command again"))
 
         patiently(once)
+
+
+def from_recipe(recipe: Mapping[str, Any]) -> ObsStorage:
+    """The bucket, for a worker process: it has a fourth of the usual memory."""
+    return ObsStorage(Channel(ObsSettings(**recipe["settings"]), BYTES_IN_FLIGHT // 4), recipe["name"])
 
 
 def sha256_in(headers: Mapping[str, str]) -> str:

@@ -25,14 +25,14 @@ BYTES_IN_FLIGHT = 64 << 20
 class Channel:
     """What the buckets of one account share: keys, clock, connections, the SDK's client and the memory budget."""
 
-    def __init__(self, settings: ObsSettings) -> None:
+    def __init__(self, settings: ObsSettings, in_flight: int = BYTES_IN_FLIGHT) -> None:
         self.settings = settings
         self.credentials = Credentials(settings)
         self.dialect = settings.signed_as
         self.prefix = PREFIX[self.dialect]
         self.checksum = settings.checked_by
-        self.budget = Budget(BYTES_IN_FLIGHT)
-        self.buffers = Buffers(BYTES_IN_FLIGHT // 2)
+        self.budget = Budget(in_flight)
+        self.buffers = Buffers(in_flight // 2)
         self.lanes = Lanes()
         self._pool = Pool(settings, self.credentials)
         self._sdk: Any = None

@@ -48,13 +48,17 @@ class ObsSettings:
     checksum: str = "auto"
     """What the store checks a body by before it shows it: `sha256` (OBS), `md5` (any), or `auto`: sha256 with OBS' own
     signature, md5 with v2."""
+    processes: str = "auto"
+    """Worker processes that share the files of a large tree with this one (`storage.processes`): `auto`, or how many
+    at most; `0` for none."""
     timeout: float = 60.0
     """Seconds without a byte before a connection is given up."""
 
     @classmethod
     def from_environment(cls, **overrides: Any) -> ObsSettings:
         """What the environment says: OBS_ENDPOINT, OBS_REGION, OBS_CREDENTIALS, OBS_SIGNATURE, OBS_ADDRESSING,
-        OBS_CA_FILE, OBS_PROXY (else HTTPS_PROXY, unless NO_PROXY names the endpoint), OBS_WIRE, OBS_CHECKSUM.
+        OBS_CA_FILE, OBS_PROXY (else HTTPS_PROXY, unless NO_PROXY names the endpoint), OBS_WIRE, OBS_CHECKSUM,
+        OBS_PROCESSES.
         Overrides that are empty do not count. Keys are looked for later, by `credentials`."""
         known: Dict[str, Any] = {
             name: os.environ.get("OBS_" + name.upper(), "")
@@ -68,6 +72,7 @@ class ObsSettings:
                 "wire",
                 "proxy",
                 "checksum",
+                "processes",
             )
         }
         known.update({name: value for name, value in overrides.items() if value})

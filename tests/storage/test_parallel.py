@@ -181,3 +181,23 @@ def test_one_crew_works_through_one_list_after_another() -> None:
     for part in (range(5), range(5, 9), range(0)):
         crew.run(done.append, part)
     assert sorted(done) == list(range(9))
+
+
+def test_what_a_helper_puts_aside_is_done_here_however_early_it_has_taken_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crew, done = Crew(4), []
+    start = Crew._start
+
+    def patient(crew: Crew, work: Any) -> bool:
+        begun = start(crew, work)
+        crew._threads[0].join()
+        return begun
+
+    def helper() -> None:
+        taken.extend(item for item, _ in crew.take(10, lambda item: item if item % 2 else None))
+
+    taken: list[int] = []
+    monkeypatch.setattr(Crew, "_start", patient)
+    crew.run(done.append, range(9), helpers=[helper])
+    assert (taken, done) == ([1, 3, 5, 7], [0, 2, 4, 6, 8])
