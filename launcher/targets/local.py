@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import DataError, PreflightError
 from launcher.paths import BUCKET, ROOT, Home
 from launcher.run import Run, now
-from launcher.targets.base import LogChunk, Target
+from launcher.targets.base import LogChunk, Target, is_held
 from launcher.targets.driver import Driver
 from storage.base import Storage
 from storage.filesystem import FileSystemStorage
@@ -144,7 +144,7 @@ class LocalTarget(Target):
         os.close(self._locks.pop(run.id))
 
     def refresh(self, run: Run, ledger: Ledger) -> Run:
-        if run.final or self._held(self.home.run(run.id).lock):
+        if run.final or is_held(self.home.run(run.id).lock):
             return ledger.get(run.id)
         run = ledger.get(run.id)  # its driver may have written the end since
         if not run.final:
@@ -200,23 +200,13 @@ class LocalTarget(Target):
             shutil.rmtree(self.home.buckets / BUCKET / ROOT / "runs" / run.id, ignore_errors=True)  # empty folders
             shutil.rmtree(self.home.outputs / run.id, ignore_errors=True)
 
-    def _held(self, lock: Path) -> bool:
-        try:
-            descriptor = os.open(lock, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            return not _try_lock(descriptor)
-        finally:
-            os.close(descriptor)
-
     def _settle(self, run: Run, ledger: Ledger) -> None:
         """Its driver was killed: end what is left of the job, and write down how the run ended."""
         from launcher.targets.container import stop_group
 
         paths = self.home.run(run.id)
         deadline = time.monotonic() + 5
-        while self._held(paths.job_lock) and time.monotonic() < deadline:
+        while is_held(paths.job_lock) and time.monotonic() < deadline:
             for pid_file in paths.root.glob("worker-*.pid"):
                 text = pid_file.read_text().strip()
                 if text.isdigit():

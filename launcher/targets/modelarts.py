@@ -24,7 +24,7 @@ from launcher.modelarts.request import Choice, again, body, choose
 from launcher.paths import Home
 from launcher.run import Run, now
 from launcher.settings import is_huaweis, load_settings
-from launcher.targets.base import LogChunk, Target
+from launcher.targets.base import LogChunk, Target, is_held
 from storage.base import Storage
 from storage.errors import AccessDenied, NotFound, StorageError
 from storage.obs import ObsService
@@ -329,16 +329,4 @@ class ModelArtsTarget(Target):
         return found + (f"LAUNCHER_PROJECT_ID={project} " if project != self.client.project else "")
 
     def _held(self, run_id: str) -> bool:
-        import fcntl
-
-        try:
-            descriptor = os.open(self.home.run(run_id).lock, os.O_RDWR)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return is_held(self.home.run(run_id).lock)
