@@ -234,10 +234,15 @@ class Cutter:
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def close(self) -> None:
+        """A mere close would leave the thread in its accept, from where it can take another socket's connections."""
+        with contextlib.suppress(OSError):  # macOS: not connected
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self._thread.join(10)
 
     def _serve(self) -> None:
         while True:

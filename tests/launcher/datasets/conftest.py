@@ -108,6 +108,7 @@ class Web:
                 pass
 
         self.server = Server(("127.0.0.1", 0), Handler)
+        self.server.socket.setblocking(False)  # a connection that has gone again must not hold `close` up
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
