@@ -150,12 +150,14 @@ def check_schedule(found: Found, job: str, schedule: Settings) -> None:
             "resume with the job that wrote it, or leave --resume away",
         )
     for name, value in schedule.items():
-        before = manifest.schedule.get(name)
+        before = manifest.schedule.get(name, 1 if name == "devices" else None)  # once there was only one
         if before != value:
             raise JobError(
                 f"checkpoint {found.checkpoint.file} was trained with {name}={before}, and this run has {name}={value}",
                 "use the same data, or leave --resume away"
                 if name == "steps_per_epoch"
+                else f"train on {before} again, or leave --resume away"
+                if name == "devices"
                 else f"pass --{name}={before}, or leave --resume away",
             )
 

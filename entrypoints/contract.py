@@ -169,8 +169,11 @@ def scratch_folder(name: str, environ: Mapping[str, str]) -> str:
     return tempfile.mkdtemp(prefix=own + "-")
 
 
-def explain(error: BaseException) -> int:
-    """Tell the user, in two lines on stderr, and give the exit code. LAUNCHER_DEBUG=1 shows the traceback too."""
+def explain(error: BaseException, who: str = "") -> int:
+    """Tell the user, in two lines on stderr, and give the exit code. LAUNCHER_DEBUG=1 shows the traceback too.
+
+    `who` names the process, where there are several.
+    """
     if os.environ.get("LAUNCHER_DEBUG", "") not in FALSE:
         traceback.print_exception(type(error), error, error.__traceback__)
     error = devices.mishap(error) or error
@@ -180,7 +183,7 @@ def explain(error: BaseException) -> int:
         message, hint = str(error), "free space or give access there, and start again with --resume"
     else:
         message, hint = f"{type(error).__name__}: {error}", "LAUNCHER_DEBUG=1 shows where this came from"
-    print(f"error: {_line(message)}\nhint: {_line(hint)}", file=sys.stderr, flush=True)
+    print(f"error: {who}{_line(message)}\nhint: {_line(hint)}", file=sys.stderr, flush=True)
     return 1
 
 

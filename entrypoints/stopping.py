@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import threading
+import time
+
+STUCK_SECONDS = 3.0
+"""How long a call that does not return may keep a stop request from being heard."""
 
 
 class StopRequest:
@@ -21,6 +26,27 @@ class StopRequest:
 
     def defer(self) -> None:
         self._deferred = True
+
+    def watch(self) -> None:
+        """From here on, end the process if it is asked to stop while it waits for another one that may be gone.
+
+        A handler written in Python runs between two steps of Python, and a rank that waits for others does none.
+        """
+        heard, signalled = os.pipe()
+        os.set_blocking(signalled, False)
+        signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(heard,), name="stop", daemon=True).start()
+
+    def _watch(self, heard: int) -> None:
+        while True:
+            number = os.read(heard, 1)[0]
+            if number not in (signal.SIGTERM, signal.SIGINT):
+                continue
+            time.sleep(STUCK_SECONDS)
+            if not self.code:
+                os.write(2, f"ended by {signal.Signals(number).name} while waiting for other processes\n".encode())
+                shutil.rmtree(self.scratch, ignore_errors=True)
+                os._exit(128 + number)
 
     def _hear(self, number: int, _: object) -> None:
         self.code = 128 + number

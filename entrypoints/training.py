@@ -12,6 +12,9 @@ A run without --resume starts its output anew, unless that has checkpoints of th
 started it again after a failure, and it goes on by itself. One that continues another output first makes that
 checkpoint, and the metrics up to it, its own: whatever becomes of it, it can be continued in turn.
 
+On several devices (see `cluster`) each rank runs this. The first one tells how it goes, finds the checkpoint to resume
+from and publishes; all judge a part of the test set, and stop after the same step.
+
 LAUNCHER_DRILL=kill@0.5 in the environment makes a run that starts from scratch kill itself half-way: see `drill`.
 
 Exit codes: 0; 1 after an error, told in two lines; 143 after SIGTERM.
@@ -20,19 +23,18 @@ Exit codes: 0; 1 after an error, told in two lines; 143 after SIGTERM.
 from __future__ import annotations
 
 import concurrent.futures
-import json
 import os
 import shutil
 import signal
 import sys
 import time
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from jobs import BadLoss, Epoch, Job, JobError, Trainer
-from storage import is_remote
 
-from . import checkpoints, devices, drill, staging
+from . import checkpoints, cluster, devices, drill, resuming, staging
 from .contract import Arguments, Container, explain, parse, scratch_folder
+from .metrics import METRICS, Metrics, as_line
 from .output import Output
 from .stopping import StopRequest
 
@@ -49,18 +51,26 @@ PROGRESS_SECONDS = 10.0
 def main(job: Job, argv: Optional[Sequence[str]] = None) -> int:
     """Run a job as the boot file's arguments say; the exit code."""
     begun = time.monotonic()
+    if cluster.is_scheduler():
+        return cluster.schedule()
+    role = os.environ.get(cluster.ROLE)
     stop = StopRequest()
+    container = Container.of(os.environ)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     try:
         arguments = parse(job, sys.argv[1:] if argv is None else argv, os.environ)
         scratch = stop.scratch = scratch_folder(job.name, os.environ)
         try:
-            return Run(job, arguments, Container.of(os.environ), scratch, stop, begun).go()
+            code = Run(job, arguments, container, scratch, stop, begun).go()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
-        return explain(error)
+        code = explain(error, f"rank {container.rank}: " if container.size > 1 else "")
+    if container.size > 1 and (code or os.environ.get(cluster.ROLE) != role):
+        sys.stdout.flush()  # MindSpore's own end waits for other ranks, which may wait for this one, and says much
+        os._exit(code)
+    return code
 
 
 class Position(NamedTuple):
@@ -87,7 +97,7 @@ class Run:
         self._stop = stop
         self._begun = begun
         self._output = Output(arguments.train_url)
-        self._metrics: List[Dict[str, Any]] = []
+        self._metrics = Metrics()
         self._seconds = 0.0
         self._steps = 0
         self._steps_per_call = 1
@@ -96,37 +106,64 @@ class Run:
         self._kill_step = -1
         self._evaluation: Dict[str, float] = {}
         self._trainer: Trainer
+        self._cluster = cluster.Cluster()
         self._publisher: Optional[checkpoints.Publisher] = None
 
     def go(self) -> int:
         """Do it; the exit code."""
         for argument in self._arguments.unknown:
-            note(f"ignored: {argument} is no parameter of {self._job.name}")
+            self._note(f"ignored: {argument} is no parameter of {self._job.name}")
         raw = self._read_data()
         for line in self._job.data_lines(raw):
-            say(line)
+            self._say(line)
         found, source = self._find_checkpoint()
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            prepared = pool.submit(self._job.prepare, raw)
-            device = devices.start(self._arguments.device_target, self._container.device_id, note)
-            data = prepared.result()
-        self._trainer = self._job.trainer(data, self._parameters, device)
-        start = self._restore(found, device)
+        device, data = self._prepare(raw)
+        self._trainer = self._job.trainer(data, self._parameters, device, self._cluster.shard)
+        if not self._trainer.steps_per_epoch:
+            raise JobError(
+                f"the training set does not fill one batch on each of {self._cluster.shard.size} devices",
+                f"pass a --batch_size below {self._parameters.batch_size}, or train on fewer devices",
+            )
+        start, resumed = self._restore(found, device)
         self._trainer.compile()
         self._begin_output(found, source)
-        self._kill_step = drill.kill_step(os.environ, self._trainer.steps_per_epoch * self._epochs, found is not None)
+        self._kill_step = drill.kill_step(os.environ, self._trainer.steps_per_epoch * self._epochs, resumed)
         self._published_at = time.monotonic()
         self._stop.defer()
         settings = " ".join(f"{name}={value}" for name, value in vars(self._parameters).items())
         for line in self._trainer.advice():
-            say(line)
-        say(f"training {self._job.name} on {device}: {settings}, {self._trainer.steps_per_epoch} steps per epoch")
+            self._say(line)
+        together = f" ({self._cluster.shard.size} devices together)" if self._cluster.shard.size > 1 else ""
+        steps = f"{self._trainer.steps_per_epoch} steps per epoch"
+        self._say(f"training {self._job.name} on {device}{together}: {settings}, {steps}")
         return self._train(start) or self._finish()
+
+    def _prepare(self, raw: Any) -> Tuple[str, Any]:
+        """MindSpore on its device, with the other ranks if there are any, and the data as the network takes it."""
+        target, place = self._arguments.device_target, self._container
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            prepared = pool.submit(self._job.prepare, raw)
+            if place.size > 1:
+                self._stop.watch()
+                if target == "CPU" or (target == "auto" and devices.present() == ["CPU"]):
+                    cluster.prepare(place, os.environ)
+            device = devices.start(target, place.device_id, self._note)
+            self._cluster = cluster.join(place, device, self._scratch)
+            return device, prepared.result()
+
+    def _say(self, text: str) -> None:
+        """A line about the run, from the first of its processes."""
+        if self._container.rank == 0:
+            say(text)
+
+    def _note(self, text: str) -> None:
+        if self._container.rank == 0:
+            note(text)
 
     def _read_data(self) -> Any:
         """The raw data; errors name data_url, wherever the data was copied or unpacked to."""
         url = self._arguments.data_url
-        folder = staging.bring(url, self._scratch, say)
+        folder = staging.bring(url, self._scratch, self._say)
         try:
             return self._job.read(folder, self._parameters)
         except JobError as error:
@@ -135,40 +172,25 @@ class Run:
             raise JobError(error.message.replace(folder, url), error.hint.replace(folder, url)) from error
 
     def _find_checkpoint(self) -> Tuple[Optional[checkpoints.Found], Output]:
-        """The checkpoint to continue from, if any, and the output that it is of."""
-        arguments = self._arguments
-        restarted = self._was_restarted()
-        places = [arguments.train_url] if arguments.resume == "yes" or restarted else []
-        places += [arguments.resume_url] if arguments.resume_url else []
-        step = -1 if restarted else arguments.resume_step  # it was for the first start
-        for place in places:
-            source = self._output if _place(place) == _place(arguments.train_url) else Output(place)
-            found = checkpoints.find(source, self._scratch, note, step)
-            if found:
-                say(f"resuming from {found.checkpoint.file} of {place}")
-                return found, source
-            say(f"{place} has no checkpoint to resume from")
-        if places:
-            say("starting from scratch")
-        return None, self._output
+        """The first rank finds it for all."""
+        if self._container.rank:
+            return None, self._output
+        return resuming.find_checkpoint(self._arguments, self._container, self._output, self._scratch, say, note)
 
-    def _was_restarted(self) -> bool:
-        """Whether the output has checkpoints of this run: those of another run are never taken for our own."""
-        if self._arguments.resume != "auto" or not self._container.run:
-            return False
-        try:
-            manifest = checkpoints.read_manifest(self._output)
-        except JobError:  # somebody else's; it will be replaced
-            return False
-        if manifest is None or manifest.run != self._container.run or not manifest.checkpoints:
-            return False
-        say(f"the platform started {self._container.run} again")
-        return True
+    def _restore(self, found: Optional[checkpoints.Found], device: str) -> Tuple[Position, bool]:
+        """Bring the trainer, on every rank, to where the first one's checkpoint is; and whether there is one."""
+        position = self._restore_own(found, device)
+        if self._cluster.shard.size == 1:
+            return position, found is not None
+        first = self._cluster.gather((*position, found is not None))[0]
+        self._trainer.restore(self._cluster.share(self._trainer.state()))
+        return Position(int(first[0]), int(first[1]), first[2]), bool(first[3])
 
-    def _restore(self, found: Optional[checkpoints.Found], device: str) -> Position:
-        """Bring the trainer to where the checkpoint is, and get ready to publish."""
+    def _restore_own(self, found: Optional[checkpoints.Found], device: str) -> Position:
+        """The same for this rank alone, which also gets ready to publish if it is the first."""
         parameters = {**vars(self._parameters), **devices.describe(device)}
         schedule = {
+            "devices": self._cluster.shard.size,
             "steps_per_epoch": self._trainer.steps_per_epoch,
             **{name: parameters[name] for name in self._job.schedule},
         }
@@ -192,8 +214,7 @@ class Run:
             return
         own = source is self._output
         if found:
-            lines = (source.read("metrics.jsonl") or b"").decode().splitlines()
-            self._metrics = [line for line in map(_record, lines) if line and line["step"] <= found.checkpoint.step]
+            self._metrics.take_over(source.read(METRICS) or b"", found.checkpoint.step)
         self._publisher.begin(found.manifest.checkpoints if found and own else ())
         self._output.remove(["result.json"])
         self._write_metrics()
@@ -209,17 +230,21 @@ class Run:
         """All epochs that are left; the exit code if the run was stopped, else 0."""
         for epoch in range(start.epoch, self._epochs):
             at = self._train_epoch(start if epoch == start.epoch else Position(epoch))
-            if at.step < self._trainer.steps_per_epoch or self._stop.code:
+            if at.step < self._trainer.steps_per_epoch or (self._stop.code and self._cluster.shard.size == 1):
                 return self._stopped(at)
-            self._publish(at)
+            self._publish(at, STOP_SECONDS if self._stop.code else None)
         return 0
 
     def _train_epoch(self, at: Position) -> Position:
         trainer, minutes = self._trainer, self._arguments.checkpoint_minutes
         first, begun = at.step, time.perf_counter()
         told = begun
-        while at.step < trainer.steps_per_epoch and not self._stop.code:
-            at = self._train_call(at)
+        while at.step < trainer.steps_per_epoch:
+            code, steps = self._cluster.agree(self._stop.code, self._next_steps(at))
+            if code:
+                self._stop.code = code
+                break
+            at = self._train_call(at, steps)
             self._output.check()
             if at.step == trainer.steps_per_epoch:
                 break
@@ -235,19 +260,22 @@ class Run:
             record = self._tell(at, seconds, at.step - first)
             epoch = Epoch(at.epoch + 1, at.step - first, seconds, record["samples_per_second"])
             for line in trainer.epoch_lines(epoch):
-                say(line)
+                self._say(line)
             record.update(self._evaluate_epoch(epoch.number))
-            self._metrics.append(record)
+            self._metrics.add(record)
             self._write_metrics()
         return at
 
-    def _train_call(self, at: Position) -> Position:
-        """As many steps as the last call's speed promises for CALL_SECONDS."""
+    def _next_steps(self, at: Position) -> int:
+        """As many as the last call's speed promises for CALL_SECONDS."""
+        steps = min(self._steps_per_call, self._trainer.steps_per_epoch - at.step)
+        to_kill = self._kill_step - at.epoch * self._trainer.steps_per_epoch - at.step
+        return min(steps, to_kill) if to_kill > 0 else steps
+
+    def _train_call(self, at: Position, steps: int) -> Position:
         begun = time.perf_counter()
         before = at.epoch * self._trainer.steps_per_epoch
-        stop = min(at.step + self._steps_per_call, self._trainer.steps_per_epoch)
-        if before + at.step < self._kill_step:
-            stop = min(stop, self._kill_step - before)
+        stop = at.step + steps
         try:
             loss = self._trainer.train(at.epoch, at.step, stop, at.loss)
         except BadLoss as error:
@@ -255,7 +283,7 @@ class Run:
         if before + stop == self._kill_step:
             drill.kill()
         seconds = max(time.perf_counter() - begun, 1e-6)
-        self._steps_per_call = 1 + int((stop - at.step) * CALL_SECONDS / seconds)
+        self._steps_per_call = 1 + int(steps * CALL_SECONDS / seconds)
         return Position(at.epoch, stop, loss)
 
     def _astray(self, error: BadLoss, epoch: int) -> JobError:
@@ -272,30 +300,38 @@ class Run:
         """The accuracy after an epoch, if this is one of those that are evaluated."""
         every = self._arguments.evaluate_every
         self._evaluation = {}
-        if not every or number % every or self._stop.code:
+        if not every or number % every:
             return {}
-        self._evaluation = self._trainer.evaluate(lambda: bool(self._stop.code))
+        self._evaluation = self._evaluate()
         if not self._evaluation:
             return {}
-        say(f"epoch {number}/{self._epochs} accuracy {self._evaluation['accuracy']:.4f} on the test set")
+        self._say(f"epoch {number}/{self._epochs} accuracy {self._evaluation['accuracy']:.4f} on the test set")
         return {"accuracy": self._evaluation["accuracy"]}
+
+    def _evaluate(self) -> Dict[str, float]:
+        """Over the whole test set; nothing if the run was asked to stop meanwhile."""
+        evaluation, code = self._cluster.evaluate(self._trainer, lambda: self._stop.code)
+        self._stop.code = self._stop.code or code
+        return evaluation
 
     def _stopped(self, at: Position) -> int:
         """Publish a last checkpoint; the exit code."""
         deadline = time.monotonic() + STOP_SECONDS
         self._publish(at, STOP_SECONDS)
         arrived = self._output.flush(max(0.0, deadline - time.monotonic()))
-        say(f"stopped by {signal.Signals(self._stop.code - 128).name}; --resume continues after step {self._published}")
+        name = signal.Signals(self._stop.code - 128).name
+        self._say(f"stopped by {name}; --resume continues after step {self._published}")
         if not arrived:
             note(f"warning: the last checkpoint did not reach {self._output.url} in {STOP_SECONDS:.0f} s")
         return self._stop.code
 
     def _finish(self) -> int:
-        evaluation = self._evaluation or self._trainer.evaluate(lambda: bool(self._stop.code))
+        evaluation = self._evaluation or self._evaluate()
         seconds = time.monotonic() - self._begun
         if not evaluation:
             self._output.flush(STOP_SECONDS)
-            say(f"stopped by {signal.Signals(self._stop.code - 128).name} after the last step; --resume evaluates")
+            name = signal.Signals(self._stop.code - 128).name
+            self._say(f"stopped by {name} after the last step; --resume evaluates")
             return self._stop.code
         result = {
             "accuracy": evaluation["accuracy"],
@@ -305,11 +341,12 @@ class Run:
             "samples_per_second": self._samples_per_second(self._seconds, self._steps),
         }
         if self._publisher:
-            self._output.write("result.json", _json(result))
+            self._output.write("result.json", as_line(result))
             self._output.flush()
+        self._cluster.gather((0,))  # nobody is missed before the first has sent everything
         for line in self._trainer.evaluation_lines(evaluation):
-            say(line)
-        say(
+            self._say(line)
+        self._say(
             f"accuracy {result['accuracy']:.4f} loss {result['loss']:.4f} on the test set, after {seconds:.1f} s in all"
         )
         return self._stop.code
@@ -330,7 +367,7 @@ class Run:
         speed = self._samples_per_second(seconds, steps)
         step_ms = 1000 * seconds / steps
         where = f"epoch {at.epoch + 1}/{self._epochs} step {at.step}"
-        say(f"{where} loss {at.loss / at.step:.4f} {step_ms:.2f} ms/step {speed or 0:.0f} samples/s")
+        self._say(f"{where} loss {at.loss / at.step:.4f} {step_ms:.2f} ms/step {speed or 0:.0f} samples/s")
         step = at.epoch * self._trainer.steps_per_epoch + at.step
         return {
             "epoch": at.epoch + 1,
@@ -344,12 +381,12 @@ class Run:
 
     def _samples_per_second(self, seconds: float, steps: int) -> Optional[float]:
         """Over all devices; None if no step was done."""
-        together = self._parameters.batch_size * self._trainer.devices
+        together = self._parameters.batch_size * self._cluster.shard.size
         return round(steps * together / seconds, 1) if steps else None
 
     def _write_metrics(self) -> None:
         if self._publisher:
-            self._output.write("metrics.jsonl", b"".join(_json(record) for record in self._metrics))
+            self._output.write(METRICS, self._metrics.encode())
 
 
 def say(text: str) -> None:
@@ -360,21 +397,3 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """The same, beside the matter, on stderr."""
     print(text, file=sys.stderr, flush=True)
-
-
-def _place(url: str) -> str:
-    """The same text for every way to write the same output."""
-    return url.rstrip("/").replace("s3://", "obs://") if is_remote(url) else os.path.realpath(url)
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, allow_nan=False) + "\n").encode()
-
-
-def _record(line: str) -> Optional[Dict[str, Any]]:
-    """A line of metrics.jsonl, None for one that is not whole."""
-    try:
-        record = json.loads(line)
-        return record if isinstance(record["step"], int) else None
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -37,6 +37,16 @@ class JobError(Exception):
         return self.message
 
 
+class Shard(NamedTuple):
+    """One device's part of each step, where several train together: it is the `rank`-th of `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+
+ALONE = Shard()
+
+
 class BadLoss(Exception):
     """A step whose loss is no number: the training has gone astray, and its weights are worth nothing."""
 
@@ -66,13 +76,16 @@ class Trainer(abc.ABC):
      1. The bits of the weights and of the loss after a step depend on the parameters, the data and the machine, and not
         on how the steps were cut into calls of `train`, nor on a `state` and `restore` in between.
      2. `train` returns when its steps are done; `state` and `evaluate` may follow at once.
+     3. Of several devices, each sees its own samples in a step; the gradients are averaged, so the weights stay equal,
+        and so is the loss that `train` returns. All must do the same steps. What is gathered beside the weights, such
+        as moving statistics, is each device's own until somebody restores the first one's state on all.
     Not guaranteed: the same bits on another CPU, another number of cores or another MindSpore.
     """
 
     steps_per_epoch: int
 
-    devices = 1
-    """How many share the training; each sees `batch_size` samples a step."""
+    shard: Shard
+    """Which part of the training this device does; each sees `batch_size` samples a step."""
 
     @abc.abstractmethod
     def compile(self) -> None:
@@ -90,8 +103,8 @@ class Trainer(abc.ABC):
 
     @abc.abstractmethod
     def evaluate(self, stop: Callable[[], bool] = never) -> Dict[str, float]:
-        """`accuracy` (0 to 1) and mean `loss` over every picture of the test set; nothing if `stop` says yes meanwhile,
-        which is asked once a batch.
+        """`accuracy` (0 to 1) and mean `loss` over this device's part of the test set, and how many `samples` that has;
+        nothing if `stop` says yes meanwhile, which is asked once a batch.
         """
 
     @abc.abstractmethod
@@ -145,5 +158,7 @@ class Job(abc.ABC):
         """The data as the network takes it. May take seconds; runs in a thread beside the import of MindSpore."""
 
     @abc.abstractmethod
-    def trainer(self, data: Any, parameters: Any, device: str) -> Trainer:
-        """Build the network on `device` (Ascend, GPU or CPU), which MindSpore has already been set to."""
+    def trainer(self, data: Any, parameters: Any, device: str, shard: Shard = ALONE) -> Trainer:
+        """Build the network on `device` (Ascend, GPU or CPU), which MindSpore has already been set to, as it has been
+        to the averaging of gradients if there are several devices.
+        """

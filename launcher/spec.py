@@ -28,6 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _WHOLE = re.compile(r"[-+]?[0-9]+")
+_CARDS = re.compile(r"((?:ascend|npu|gpu)\s*[:：]\s*)(?:([0-9]+)\s*[*×x]\s*)?(.*)", re.IGNORECASE)
 _DURATION = re.compile(r"([1-9][0-9]*)(s|m|h|d)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -49,6 +50,15 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a run needs."""
 
     nodes: Annotated[int, msgspec.Meta(ge=1, le=64, description="How many workers run the boot file.")] = 1
+    devices: Annotated[
+        int,
+        msgspec.Meta(
+            ge=0,
+            le=16,
+            description="Cards a node, each with a process, which train together; on the local target, processes. "
+            "0: as many as the flavor has; one on the local target.",
+        ),
+    ] = 0
     flavor: Annotated[
         str,
         msgspec.Meta(
@@ -69,6 +79,16 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[float, msgspec.Meta(ge=0)] | None,
         msgspec.Meta(description="What a node costs an hour, in your currency: for show's cost."),
     ] = None
+
+    @property
+    def wanted_flavor(self) -> str:
+        """`flavor`, with as many cards as `devices` says; ValueError if both say how many, and not the same."""
+        found = _CARDS.fullmatch(self.flavor.strip())
+        if not self.devices or not found:
+            return self.flavor
+        if found[2] not in (None, "1", str(self.devices)):
+            raise ValueError(f"resources: flavor says {found[2]} cards, and devices says {self.devices}")
+        return f"{found[1]}{self.devices}*{found[3]}"
 
 
 class Volume(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +193,7 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name: {self.name!r} must be 1-40 letters, digits, - and _, beginning with no sign")
         msgspec.structs.force_setattr(self, "boot_file", _inside(self.boot_file, "boot_file"))
+        _ = self.resources.wanted_flavor  # it checks
         if not self.boot_file.endswith(".py"):
             raise ValueError(f"boot_file: {self.boot_file!r} is no Python file (.py)")
         for key, value in self.parameters.items():
@@ -221,7 +242,7 @@ def check_variable(name: str) -> None:
     """ValueError unless ModelArts takes ``name`` as an environment variable of a job."""
     if not _VARIABLE.fullmatch(name):
         raise ValueError(f"{place('environment', name)}: the name of a variable must be letters, digits and _")
-    if name.startswith("MA_"):
+    if name.startswith("MA_") and name != "MA_RUN_METHOD":  # which the platform leaves to the user
         raise ValueError(f"{place('environment', name)}: {name!r} begins with MA_, which is the platform's")
 
 

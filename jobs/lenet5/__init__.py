@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs import Job, Trainer
+from jobs import ALONE, Job, Shard, Trainer
 from jobs.shared import check_common, check_pictures, check_positive
 
 
@@ -45,10 +45,10 @@ class LeNet5Job(Job):
 
         return data.prepare(raw)
 
-    def trainer(self, data: Any, parameters: Any, device: str) -> Trainer:
+    def trainer(self, data: Any, parameters: Any, device: str, shard: Shard = ALONE) -> Trainer:
         from .train import LeNet5Trainer
 
-        return LeNet5Trainer(data, parameters, loop_in_graph=device == "CPU")
+        return LeNet5Trainer(data, parameters, loop_in_graph=device == "CPU", shard=shard)
 
 
 JOB = LeNet5Job()

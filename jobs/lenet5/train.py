@@ -15,9 +15,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from jobs import BadLoss, never
+from jobs import ALONE, BadLoss, Shard, never
 from jobs.shared.network import NetworkTrainer
 from jobs.shared.pictures import Split, order
+from jobs.shared.together import mean_loss
 
 from . import Parameters
 from .data import Mnist
@@ -64,18 +65,19 @@ class TrainSteps(nn.Cell):
 class LeNet5Trainer(NetworkTrainer):
     """`loop_in_graph`: whether the loop over steps is compiled too, which pays where a call costs as much as a step."""
 
-    def __init__(self, data: Mnist, parameters: Parameters, loop_in_graph: bool) -> None:
+    def __init__(self, data: Mnist, parameters: Parameters, loop_in_graph: bool, shard: Shard = ALONE) -> None:
         ms.set_seed(parameters.seed)
         network = LeNet5()
         loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
-        super().__init__(network, nn.Momentum(network.trainable_params(), parameters.lr, parameters.momentum))
+        optimizer = nn.Momentum(network.trainable_params(), parameters.lr, parameters.momentum)
+        super().__init__(network, optimizer, shard)
         self._data = data
         self._parameters = parameters
-        step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), self._optimizer)
-        self._step = TrainStep(step.set_train(), data.train)
+        step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train()
+        self._step = TrainStep(mean_loss(step, shard.size), data.train)
         self._steps = TrainSteps(self._step) if loop_in_graph else None
         self._batches: Tuple[int, ms.Tensor] = (-1, None)
-        self.steps_per_epoch = len(data.train.labels) // parameters.batch_size
+        self.steps_per_epoch = len(data.train.labels) // (parameters.batch_size * shard.size)
 
     def compile(self) -> None:
         if self._steps is not None:
@@ -111,6 +113,6 @@ class LeNet5Trainer(NetworkTrainer):
     def _batches_of(self, epoch: int) -> ms.Tensor:
         if self._batches[0] != epoch:
             parameters = self._parameters
-            rows = order(len(self._data.train.labels), parameters.batch_size, parameters.seed, epoch)
+            rows = order(len(self._data.train.labels), parameters.batch_size, parameters.seed, epoch, self.shard)
             self._batches = (epoch, ms.Tensor(rows))
         return self._batches[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, List
 
-from jobs import Job, Trainer
+from jobs import ALONE, Job, Shard, Trainer
 from jobs.shared import check_common, check_pictures, check_positive, require
 
 NETWORKS = ("resnet50", "resnet101", "small")
@@ -76,10 +76,10 @@ class ResNet50Job(Job):
         """Nothing can be done once for all epochs: crops are random, and 60,000 resized pictures would be 36 GB."""
         return raw
 
-    def trainer(self, data: Any, parameters: Any, device: str) -> Trainer:
+    def trainer(self, data: Any, parameters: Any, device: str, shard: Shard = ALONE) -> Trainer:
         from .train import ResNetTrainer
 
-        return ResNetTrainer(data, parameters, device)
+        return ResNetTrainer(data, parameters, device, shard)
 
 
 def _one_of(name: str, value: str, known: Any) -> None:

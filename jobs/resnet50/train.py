@@ -16,9 +16,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from jobs import BadLoss, Epoch, JobError, never
+from jobs import ALONE, BadLoss, Epoch, JobError, Shard, never
 from jobs.shared.network import NetworkTrainer
-from jobs.shared.pictures import ALONE, Shard, Split, order
+from jobs.shared.pictures import Split, order
+from jobs.shared.together import mean_loss
 
 from . import Parameters
 from .data import Cifar10, Draws, augment, draw, prepare
@@ -83,14 +84,14 @@ class Batches:
 class ResNetTrainer(NetworkTrainer):
     """See the module's docstring."""
 
-    def __init__(self, data: Cifar10, parameters: Parameters, device: str) -> None:
+    def __init__(self, data: Cifar10, parameters: Parameters, device: str, shard: Shard = ALONE) -> None:
         ms.set_seed(parameters.seed)
         _check_device(parameters, device)
         threads = 1 if device == "CPU" else min(8, os.cpu_count() or 1)
         self._data = data
         self._parameters = parameters
         self._on_cpu = device == "CPU"
-        self._batches = Batches(data.train, parameters, threads)
+        self._batches = Batches(data.train, parameters, threads, shard)
         self.steps_per_epoch = self._batches.steps
         settings = (parameters.lr_init, parameters.lr_max, parameters.warmup_epochs)
         self._rates = rates(parameters.epochs, self.steps_per_epoch, *settings)
@@ -102,9 +103,9 @@ class ResNetTrainer(NetworkTrainer):
             parameters.weight_decay,
             loss_scale=parameters.loss_scale,
         )
-        super().__init__(network, optimizer)
+        super().__init__(network, optimizer, shard)
         mixed = parameters.precision == "mixed" or (parameters.precision == "auto" and device != "CPU")
-        self._step = self._build_step(mixed)
+        self._step = mean_loss(self._build_step(mixed), shard.size)
         self._sunk = parameters.feed == "sink" or (parameters.feed == "auto" and device != "CPU")
         self._queue: Tuple[int, Optional[Callable[[], ms.Tensor]]] = (-1, None)
         self._no_queue = ""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
-from jobs import JobError
+from jobs import ALONE, JobError, Shard
 
 
 class Split(NamedTuple):
@@ -14,16 +14,6 @@ class Split(NamedTuple):
 
     images: np.ndarray[Any, Any]
     labels: np.ndarray[Any, Any]
-
-
-class Shard(NamedTuple):
-    """One device's part of each step, where several train together: it is the `rank`-th of `size`."""
-
-    rank: int = 0
-    size: int = 1
-
-
-ALONE = Shard()
 
 
 def order(samples: int, batch_size: int, seed: int, epoch: int, shard: Shard = ALONE) -> np.ndarray[Any, Any]:

@@ -35,6 +35,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-P", "--profile", help="the account to use, of the settings' profiles")
     parser.add_argument("--contract", choices=["new", "old"], help="folders (new) or URLs (old) for data and output")
     parser.add_argument("--nodes", type=int, metavar="N", help="how many workers")
+    parser.add_argument("--devices", type=int, metavar="N", help="how many cards a worker; here, how many processes")
     parser.add_argument("--time-limit", metavar="TIME", help="stop the run after 90s, 30m, 2h, 1d")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="an environment variable")
     parser.add_argument(
@@ -137,10 +138,12 @@ def _job(args: argparse.Namespace, home: Home) -> Job:
         "time_limit": args.time_limit,
         "pack": "never" if args.no_pack else None,
     }
-    if args.nodes is not None:
-        if not 1 <= args.nodes <= 64:
-            raise UsageError(f"--nodes {args.nodes}: from 1 to 64", "--nodes 2")
-        changes["resources"] = msgspec.structs.replace(spec.resources, nodes=args.nodes)
+    counts = {"nodes": (args.nodes, 64), "devices": (args.devices, 16)}
+    for name, (count, most) in counts.items():
+        if count is not None and not 1 <= count <= most:
+            raise UsageError(f"--{name} {count}: from 1 to {most}", f"--{name} 2")
+    given = {name: count for name, (count, _) in counts.items() if count is not None}
+    changes["resources"] = msgspec.structs.replace(spec.resources, **given) if given else None
     environment = dict(spec.environment)
     for assignment in args.env:
         name, equals, value = assignment.partition("=")

@@ -182,7 +182,7 @@ def _refuse_doubles(parameters: Sequence[Json]) -> None:
 
 
 def _flavor(spec: JobSpec, region: str, flavors: Sequence[Json], pool: str) -> Json:
-    wanted, nodes = spec.resources.flavor.strip(), spec.resources.nodes
+    wanted, nodes = spec.resources.wanted_flavor.strip(), spec.resources.nodes
     names = ("flavor_id",) if pool else ("flavor_id", "flavor_name")  # a pool's share has an id of another kind
     exact = [f for f in flavors if wanted in [f.get(name) for name in names]]
     found = _WORDS.match(wanted)

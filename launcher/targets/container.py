@@ -11,7 +11,9 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,6 +31,8 @@ KEYS = {"ak": "ACCESS_KEY_ID", "sk": "SECRET_ACCESS_KEY", "security_token": "SEC
 STORE_SETTINGS = ("OBS_ENDPOINT", "OBS_REGION", "OBS_SIGNATURE", "OBS_ADDRESSING", "OBS_CHECKSUM", "OBS_CA_FILE")
 """What the supervisor's environment says of an object store; the keys do not become variables of the job."""
 CHUNK_BYTES = 1 << 20
+RANKS = Path(__file__).resolve().with_name("ranks.py")
+"""What starts the boot file once for each device of a node."""
 SHOWN = "shown"
 """Folder of a run of the emulator: its logs as far as the platform shows them."""
 SITE = Path(__file__).resolve().with_name("site")
@@ -44,6 +48,9 @@ class Worker:
         self.log = paths.log(index)
         self.shown = paths.root / SHOWN
         self.pid_file = paths.root / f"worker-{index}.pid"
+        self.failed_file = paths.root / f"worker-{index}.failed"
+        self.devices = int(request.get("devices", 1))
+        self.first_rank = index * self.devices
         self.code_dir = self.paths.job_dir / request["code_url"].rstrip("/").rsplit("/", 1)[-1]
         self._credentials = self.paths.root / "credentials"
         self.process: subprocess.Popen[bytes] | None = None
@@ -72,6 +79,9 @@ class Worker:
         else:
             boot = str(self.code_dir / self.request["boot_file"])
             command = [self.request["python"], boot, *self._arguments()]
+        if self.devices > 1 or self.request["environment"].get("MA_RUN_METHOD") == "msrun":
+            ranks = [str(self.first_rank), str(self.devices), str(self.failed_file)]
+            command = [sys.executable, str(RANKS), *ranks, *command]
         in_shell = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.pid_file)]
         with open(self.log, "ab") as log:
             wrapper = [*in_shell, *self._with_cache(log), *command]
@@ -95,6 +105,13 @@ class Worker:
             stop_group(self.process.pid, signal.SIGKILL)  # what the job left running goes with its container
         code = self.process.returncode
         return 128 - code if code < 0 else code
+
+    def who(self) -> str:
+        """The worker and, where several processes train together, which of its ranks failed."""
+        try:
+            return f"rank {int(self.failed_file.read_text())} (worker-{self.index})"
+        except (OSError, ValueError):
+            return f"worker-{self.index}"
 
     def show_log(self, size: int) -> Path:
         """A copy of the log's first bytes, whole at any moment: the log as far as the platform shows it."""
@@ -164,6 +181,8 @@ class Worker:
     def _environment(self, buckets: Path) -> dict[str, str]:
         passed = {k: v for k, v in os.environ.items() if k in PASSED_ON or k.startswith(PASSED_ON_PREFIXES)}
         nodes, index, run = self.request["nodes"], self.index, self.request["run"]
+        size = nodes * self.devices
+        meeting = {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": str(self.request.get("meeting_port", 0))}
         hosts = ",".join(["127.0.0.1"] * nodes)
         inputs = [
             {"name": c["name"], "local_dir": str(f), "remote": {"obs": {"obs_url": c["url"]}}}
@@ -182,7 +201,7 @@ class Worker:
             "MA_CURRENT_IP": "127.0.0.1",
             "MA_CURRENT_HOST_IP": "127.0.0.1",
             "MA_NUM_HOSTS": str(nodes),
-            "MA_NUM_GPUS": str(self.request.get("cards", 0)),
+            "MA_NUM_GPUS": str(self.request.get("cards", 0) or self.devices * (self.devices > 1)),
             "MA_TASK_NAME": "worker",
             "MA_VJ_NAME": f"ma-job-{run}",
             "MA_CURRENT_INSTANCE_NAME": f"ma-job-{run}-worker-{index}",
@@ -191,8 +210,9 @@ class Worker:
             "VC_TASK_INDEX": str(index),
             "VC_WORKER_NUM": str(nodes),
             "VC_WORKER_HOSTS": hosts,
-            "RANK_ID": str(index),
-            "RANK_SIZE": str(nodes),
+            "RANK_ID": str(self.first_rank),
+            "RANK_SIZE": str(size),
+            **(meeting if size > 1 else {}),
             "DEVICE_ID": "0",
             "ASCEND_DEVICE_ID": "0",
             "JOB_ID": run,
@@ -239,13 +259,17 @@ class Worker:
         nodes, run = self.request["nodes"], self.request["run"]
         instances = [
             {
-                "devices": [{"device_id": "0", "device_ip": f"192.0.2.{index % 250 + 1}"}],
+                "devices": [
+                    {"device_id": str(device), "device_ip": f"192.0.2.{(index * self.devices + device) % 250 + 1}"}
+                    for device in range(self.devices)
+                ],
                 "pod_name": f"ma-job-{run}-worker-{index}",
-                "server_id": "127.0.0.1",
+                "server_id": f"127.0.0.{index % 250 + 1}",
             }
             for index in range(nodes)
         ]
-        group = {"device_count": str(nodes), "group_name": "job-trainjob", "instance_count": str(nodes)}
+        count = str(nodes * self.devices)
+        group = {"device_count": count, "group_name": "job-trainjob", "instance_count": str(nodes)}
         table = {"status": "completed", "group_count": "1", "group_list": [{**group, "instance_list": instances}]}
         place = self.paths.root / "user" / "config" / "jobstart_hccl.json"
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -257,6 +281,12 @@ def stop_group(group: int, signal_number: int) -> None:
     """Send a signal to a process group that may be gone already."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal_number)
+
+
+def free_port() -> int:
+    """Where the ranks of a run may meet; another program may take it in between, and then the run fails."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def oom_kills() -> int:

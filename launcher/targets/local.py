@@ -103,6 +103,7 @@ class LocalTarget(Target):
             "output_url": plan.output_url,
             "log_url": plan.log_url,
             "nodes": spec.resources.nodes,
+            "devices": spec.resources.devices or 1,
             "time_limit_seconds": spec.time_limit_seconds,
         }
 

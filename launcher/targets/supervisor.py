@@ -13,6 +13,7 @@ of the run are noted in the ledger.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -31,7 +32,7 @@ from launcher.ledger import Ledger
 from launcher.paths import BUCKET, ROOT, Home
 from launcher.run import now
 from launcher.targets import driver
-from launcher.targets.container import Worker, oom_kills, out_of_memory
+from launcher.targets.container import Worker, free_port, oom_kills, out_of_memory
 from storage import Storage, locate
 from storage.errors import Corrupt, NotFound, StorageError, Unreachable
 from storage.manifest import manifest_key
@@ -108,6 +109,8 @@ class Supervisor:
         self._finish(phase)
 
     def _stage_in(self) -> None:
+        if self.request["nodes"] * self.request.get("devices", 1) > 1:
+            self.request["meeting_port"] = free_port()
         for index in range(self.request["nodes"]):
             worker = Worker(index, self.paths, self.request)
             worker.paths.create()
@@ -180,7 +183,7 @@ class Supervisor:
 
     def _work(self) -> None:
         lock = os.open(self.paths.job_lock, os.O_RDWR | os.O_CREAT, 0o644)
-        _flock(lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         for worker in self.workers:
             worker.start(lock, self.home.buckets)
             self._step("started", f"worker-{worker.index}")
@@ -217,7 +220,7 @@ class Supervisor:
                 if code and self.exit_code in (None, 0):
                     self.exit_code = code
                     if len(self.workers) > 1 and not self.stopping:
-                        self.message = f"worker-{worker.index} ended with {code}, so the others were ended"
+                        self.message = f"{worker.who()} ended with {code}, so the others were ended"
             if all(worker.ended for worker in self.workers):
                 self.exit_code = self.exit_code or 0
                 return
@@ -388,12 +391,6 @@ def _drain(descriptor: int) -> None:
     with contextlib.suppress(BlockingIOError):
         while os.read(descriptor, 4096):
             pass
-
-
-def _flock(descriptor: int) -> None:
-    import fcntl
-
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class CountingJob(Job):
     def prepare(self, raw):
         return None
 
-    def trainer(self, data, parameters, device):
+    def trainer(self, data, parameters, device, shard):
         print("preparing", flush=True)
         time.sleep(parameters.prepare_ms / 1000)
         return CountingTrainer(parameters)

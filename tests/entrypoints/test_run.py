@@ -136,16 +136,6 @@ def test_a_bug_is_told_in_two_lines_too_and_as_a_traceback_when_asked_for(counti
     assert "Traceback" in done.stderr
 
 
-def test_only_the_first_worker_publishes(counting: Any, tmp_path: Path) -> None:
-    for env in ({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "2"}, {"RANK_ID": "3", "RANK_SIZE": "8"}):
-        done = counting.run(f"--data_url={tmp_path}/data", f"--train_url={tmp_path}/out", env=env)
-        assert done.returncode == 0
-        assert "epoch 3/3" in done.stdout
-        assert not (tmp_path / "out").exists()
-    assert counting.run(f"--data_url={tmp_path}/data", env={"RANK_ID": "0", "VC_TASK_INDEX": "0"}).returncode == 0
-    assert (counting.cwd / "output/result.json").exists()
-
-
 def test_sigterm_publishes_a_last_checkpoint_and_resume_ends_where_an_untouched_run_does(
     counting: Any, tmp_path: Path, verify: Any
 ) -> None:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import JobError
+from jobs import JobError, Shard
 from jobs.pictures import resize
 from jobs.resnet50 import JOB, Parameters, data
 from jobs.resnet50.train import Batches
-from jobs.shared.pictures import Shard, order
+from jobs.shared.pictures import order
 
 BATCH = Parameters(batch_size=16)
 FIRST, THIRD = "train/data_batch_1.bin", "train/data_batch_3.bin"

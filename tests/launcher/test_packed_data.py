@@ -58,7 +58,7 @@ class SeeingJob(Job):
     def prepare(self, raw):
         pass
 
-    def trainer(self, data, parameters, device):
+    def trainer(self, data, parameters, device, shard):
         pass
 """
 """Tells what `read` is given, and ends."""

@@ -35,15 +35,14 @@ def counting(modelarts: Rig, project: Any, tmp_path: Path) -> Path:
     return data
 
 
-@pytest.mark.parametrize("nodes", ["1", "2"])
 def test_a_job_started_again_goes_on_from_its_checkpoint(
-    counting: Path, modelarts: Rig, cli: Any, project: Any, nodes: str
+    counting: Path, modelarts: Rig, cli: Any, project: Any
 ) -> None:
-    answer = cli("submit", "counting", "--target", "modelarts", "--data", str(counting), "--nodes", nodes, "--json")
+    answer = cli("submit", "counting", "--target", "modelarts", "--data", str(counting), "--json")
     assert answer.code == 0, answer
     run = answer.json
-    assert answer.err.count("started ma-job-") == int(nodes), answer.err
-    assert answer.err.count("resuming from counting-1_10.ckpt of ") == int(nodes), answer.err
+    assert answer.err.count("started ma-job-") == 1, answer.err
+    assert answer.err.count("resuming from counting-1_10.ckpt of ") == 1, answer.err
     output = project.home / "outputs" / run["id"]
     steps = [entry["step"] for entry in json.loads((output / "checkpoints/manifest.json").read_text())["checkpoints"]]
     assert steps == [10, 20, 30]

@@ -3,9 +3,9 @@
 The runner's home is the emulator's state folder, the run's id is the job's, so that logs are named
 `modelarts-job-<id>-worker-N.log`; the supervisor reaches the object store over HTTP with keys that are the job's own.
 
-Not as on the real service: a preset Ascend engine starts the boot file once for each card, here it is started once for
-each node; the folders of the container lie below the state folder, so the arguments name other places than the echoed
-`local_dir`; nodes are processes of this machine.
+As on the real service, the boot file is started once for each card of a node. Not as there: the folders of the
+container lie below the state folder, so the arguments name other places than the echoed `local_dir`; nodes are
+processes of this machine.
 """
 
 from __future__ import annotations
@@ -196,6 +196,7 @@ def request_of(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     code, boot = algorithm.get("code_dir", ""), algorithm.get("boot_file", "")
     resource, stop = spec["resource"], spec.get("auto_stop")
     cards = next((flavor.cards for flavor in FLAVORS if flavor.id == resource.get("flavor_id")), 0)
+    cards = cards or POOL_FLAVORS.get(resource.get("flavor_id", ""), 0)
     return {
         "run": body["metadata"]["id"],
         "store": "obs",
@@ -212,7 +213,8 @@ def request_of(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         "output_url": "",
         "log_url": url_of(spec["log_export_path"].get("obs_url", "")),
         "nodes": resource["node_count"],
-        "cards": cards or POOL_FLAVORS.get(resource.get("flavor_id", ""), 0),
+        "cards": cards,
+        "devices": max(1, cards),
         "time_limit_seconds": stop["duration"] * settings.hour if stop else FOR_EVER,
         "output_period": settings.output_period,
         "log_period": settings.log_period,

@@ -1,0 +1,174 @@
+"""The parts of a training on several devices, without MindSpore: rank tables, and what ranks tell each other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrypoints import cluster
+from entrypoints.cluster import Cluster
+from entrypoints.contract import Container
+from jobs import JobError, Shard
+
+TEMPLATE_TWO = {
+    "status": "completed",
+    "group_count": "1",
+    "group_list": [
+        {
+            "group_name": "job-trainjob",
+            "device_count": "4",
+            "instance_count": "2",
+            "instance_list": [
+                {
+                    "pod_name": f"pod-{server}",
+                    "server_id": f"192.168.0.{server}",
+                    "devices": [{"device_id": str(i), "device_ip": f"192.1.{server}.{i}"} for i in range(2)],
+                }
+                for server in (25, 26)
+            ],
+        }
+    ],
+}
+
+
+def together(size: int, act: Any) -> list[Any]:
+    """What `act(cluster)` gives on each of `size` ranks, which are threads that add up in single precision."""
+    barrier, given, lock = threading.Barrier(size), {}, threading.Lock()
+
+    def add(rank: int, numbers: np.ndarray) -> np.ndarray:
+        with lock:
+            given[rank] = numbers
+        barrier.wait(10)
+        total = sum((given[other] for other in range(size)), np.zeros_like(numbers))
+        assert total.dtype == np.float32
+        barrier.wait(10)
+        return total
+
+    def run(rank: int) -> Any:
+        return act(Cluster(Shard(rank, size), lambda numbers: add(rank, numbers)))
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(run, range(size)))
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1, max_size=5), st.integers(2, 4))
+def test_numbers_arrive_at_all_to_the_bit(numbers: list[float], size: int) -> None:
+    told = together(size, lambda ranks: ranks.gather([number + ranks.shard.rank for number in numbers]))
+    expected = [[number + rank for number in numbers] for rank in range(size)]
+    assert told == [expected] * size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int32, np.int64, np.uint8])
+def test_a_state_is_the_first_ranks_to_the_bit_whatever_it_is(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "PIECE", 1 << 9)  # so that several pieces are needed
+    random = np.random.RandomState(3)
+
+    def state(rank: int) -> dict[str, np.ndarray]:
+        if rank:
+            return {"weight": np.ones((7, 333), dtype), "step": np.ones((), dtype)}
+        raw = random.bytes(7 * 333 * np.dtype(dtype).itemsize)
+        return {"weight": np.frombuffer(raw, dtype).reshape(7, 333), "step": np.array(3, dtype)}
+
+    states = [state(rank) for rank in range(3)]
+    for shared in together(3, lambda ranks: ranks.share(states[ranks.shard.rank])):
+        for name, array in states[0].items():
+            assert (shared[name].dtype, shared[name].shape) == (array.dtype, array.shape)
+            assert shared[name].tobytes() == array.tobytes()
+
+
+def test_all_stop_if_one_is_asked_to_and_do_the_firsts_steps() -> None:
+    asked = {0: (0, 12), 1: (0, 99), 2: (143, 1)}
+    assert together(3, lambda ranks: ranks.agree(*asked[ranks.shard.rank])) == [(143, 12)] * 3
+    assert Cluster().agree(0, 7) == (0, 7)
+
+
+def test_hccls_rank_table_is_made_of_the_schedulers(tmp_path: Path) -> None:
+    """In a custom image the variable names the folder."""
+    (tmp_path / "jobstart_hccl.json").write_text(json.dumps(TEMPLATE_TWO))
+    table = json.loads(Path(cluster.rank_table(str(tmp_path), str(tmp_path))).read_text())
+    assert (table["version"], table["status"], table["server_count"]) == ("1.0", "completed", "2")
+    ranks = [device for server in table["server_list"] for device in server["device"]]
+    assert [device["rank_id"] for device in ranks] == ["0", "1", "2", "3"]
+    assert ranks[3]["device_ip"] == "192.1.26.1"
+
+
+def test_a_rank_table_that_hccl_takes_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps({"server_list": [], "status": "completed"}))
+    assert cluster.rank_table(str(path), str(tmp_path)) == str(path)
+
+
+def test_a_rank_table_is_waited_for_until_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "table.json"
+    steps = [
+        lambda: path.write_text("{"),
+        lambda: path.write_text(json.dumps({**TEMPLATE_TWO, "status": "initializing"})),
+        lambda: path.write_text(json.dumps(TEMPLATE_TWO)),
+    ]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(cluster.rank_table, str(path), str(tmp_path))
+        for step in steps:
+            assert not waiting.done()
+            step()
+        assert json.loads(Path(waiting.result(10)).read_text())["server_count"] == "2"
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"status": "initializing"}'])
+def test_a_rank_table_that_is_never_complete_is_an_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text(content)
+    with pytest.raises(JobError, match="not complete"):
+        cluster.rank_table(str(tmp_path / "table.json"), str(tmp_path), patience=0.0)
+
+
+def test_a_complete_rank_table_of_another_shape_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text('{"status": "completed"}')
+    with pytest.raises(JobError, match="no rank table"):
+        cluster.rank_table(str(tmp_path / "table.json"), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("environ", "size", "here"),
+    [
+        ({"MS_SCHED_HOST": "127.0.0.1"}, 4, 4),
+        ({"VC_WORKER_HOSTS": "a,b", "VC_WORKER_NUM": "2"}, 16, 8),
+        ({"VC_WORKER_HOSTS": "a", "VC_WORKER_NUM": "oops"}, 16, 1),
+    ],
+)
+def test_ranks_of_one_machine_share_its_processors(environ: dict[str, str], size: int, here: int) -> None:
+    assert cluster._ranks_here(Container(0, size, 0, ""), environ) == here
+
+
+def test_a_signal_ends_a_rank_that_waits_for_others_in_a_call_that_lets_no_handler_run(tmp_path: Path) -> None:
+    """A computation of hashlib lets other threads run, as a collective operation of MindSpore does, and no more."""
+    (tmp_path / "scratch").mkdir()
+    code = f"""
+import hashlib
+from entrypoints.stopping import StopRequest
+stop = StopRequest()
+stop.scratch = {str(tmp_path / "scratch")!r}
+stop.watch()
+stop.defer()
+print("stuck", flush=True)
+hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout and process.stdout.readline() == "stuck\n"
+    process.terminate()
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert complaint == "ended by SIGTERM while waiting for other processes\n"
+    assert not (tmp_path / "scratch").exists()

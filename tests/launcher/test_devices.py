@@ -1,0 +1,111 @@
+"""Nodes with several devices on the local target: the boot file once for each, one fate for all."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from launcher.spec import JobSpec, Resources, check_variable
+
+SHOW = """
+import os
+names = "RANK_ID RANK_SIZE DEVICE_ID ASCEND_DEVICE_ID VC_TASK_INDEX MA_NUM_GPUS MS_ROLE MS_NODE_ID"
+print(*(os.environ.get(name, "-") for name in names.split()), flush=True)
+"""
+
+
+def test_the_boot_file_is_started_once_a_device(project, cli):
+    project.job("tiny", SHOW, resources={"nodes": 2, "devices": 3})
+    answer = cli("submit", "tiny")
+    assert answer.code == 0
+    expected = [f"[worker-{n}] {3 * n + d} 6 {d} {d} {n} 3 - -" for n in range(2) for d in range(3)]
+    assert sorted(answer.out.splitlines()) == expected
+
+
+def test_the_flag_says_it_too(project, cli):
+    project.job("tiny", SHOW)
+    answer = cli("submit", "tiny", "--devices", "2")
+    assert sorted(answer.out.splitlines()) == ["0 2 0 0 0 2 - -", "1 2 1 1 0 2 - -"]
+    refused = cli("submit", "tiny", "--devices", "17")
+    assert refused.code == 2 and "--devices 17: from 1 to 16" in refused.err
+
+
+def test_as_msrun_would(project, cli):
+    """One process more, the scheduler; it is ended with the ranks."""
+    project.job("tiny", SHOW + "\nimport time\nif os.environ['MS_ROLE'] == 'MS_SCHED': time.sleep(600)")
+    answer = cli("submit", "tiny", "--devices", "2", "--env", "MA_RUN_METHOD=msrun")
+    assert answer.code == 0
+    assert sorted(answer.out.splitlines()) == [
+        "0 2 0 0 0 2 MS_SCHED 0",
+        "0 2 0 0 0 2 MS_WORKER 0",
+        "1 2 1 1 0 2 MS_WORKER 1",
+    ]
+
+
+@pytest.mark.parametrize("how", ["raise SystemExit(7)", "os.kill(os.getpid(), 9)"])
+def test_a_rank_that_dies_ends_the_run_and_is_named(project, cli, how):
+    script = f"""
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("rank", os.environ["RANK_ID"], "is asked to end"), sys.exit(143)))
+if os.environ["RANK_ID"] == "3":
+    time.sleep(0.5)
+    {how}
+time.sleep(600)
+"""
+    project.job("tiny", script, resources={"nodes": 2, "devices": 2})
+    began = time.monotonic()
+    answer = cli("submit", "tiny")
+    assert time.monotonic() - began < 60
+    assert answer.code == 100
+    code = 7 if "SystemExit" in how else 137
+    assert project.last()["exit_code"] == code
+    assert project.last()["message"].startswith(f"rank 3 (worker-1) ended with {code}, so the others were ended")
+    assert "proc-rank-3-device-1 (pid: " in answer.out
+    assert sorted(line for line in answer.out.splitlines() if "asked" in line) == [
+        "[worker-0] rank 0 is asked to end",
+        "[worker-0] rank 1 is asked to end",
+        "[worker-1] rank 2 is asked to end",
+    ]
+
+
+def test_a_stop_reaches_every_rank(project, cli):
+    script = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("saving", flush=True), sys.exit(143)))
+print("ready", flush=True)
+time.sleep(600)
+"""
+    project.job("tiny", script, resources={"devices": 3})
+    run = cli("submit", "tiny", "--detach").out.strip()
+    deadline = time.monotonic() + 30
+    while cli("logs", run).out.count("ready") < 3:
+        assert time.monotonic() < deadline
+    assert cli("stop", run).code == 0
+    assert (project.last()["phase"], project.last()["exit_code"]) == ("Terminated", 143)
+    assert cli("logs", run).out.count("saving") == 3
+
+
+@pytest.mark.parametrize(
+    ("flavor", "devices", "wanted"),
+    [
+        ("Ascend: 1*Ascend 910", 0, "Ascend: 1*Ascend 910"),
+        ("Ascend: 1*Ascend 910", 8, "Ascend: 8*Ascend 910"),
+        ("Ascend: Ascend 910", 8, "Ascend: 8*Ascend 910"),
+        ("GPU: 4*V100", 4, "GPU: 4*V100"),
+        ("modelarts.kat1.8xlarge", 8, "modelarts.kat1.8xlarge"),
+    ],
+)
+def test_the_flavor_has_as_many_cards_as_devices_are_wanted(flavor, devices, wanted):
+    assert Resources(flavor=flavor, devices=devices).wanted_flavor == wanted
+
+
+def test_a_flavor_and_devices_that_contradict_each_other_are_refused():
+    with pytest.raises(ValueError, match="flavor says 4 cards, and devices says 8"):
+        JobSpec(name="x", boot_file="x.py", resources=Resources(flavor="Ascend: 4*Ascend 910", devices=8))
+
+
+def test_the_boot_mode_is_the_one_variable_of_the_platforms_that_a_job_may_set():
+    check_variable("MA_RUN_METHOD")
+    with pytest.raises(ValueError, match="MA_VJ_NAME"):
+        check_variable("MA_VJ_NAME")
