@@ -12,6 +12,10 @@ STUCK_SECONDS = 3.0
 """How long a call that does not return may keep a stop request from being heard."""
 
 
+HEARD_SECONDS = 11.0
+"""What a process that has heard it has besides; the platform kills it after 15 s in all."""
+
+
 class StopRequest:
     """SIGTERM and Ctrl-C. Before the first step there is nothing to save, and the process ends at once; from `defer`
     on, `code` becomes the exit code, and whoever trains looks at it often.
@@ -43,10 +47,13 @@ class StopRequest:
             if number not in (signal.SIGTERM, signal.SIGINT):
                 continue
             time.sleep(STUCK_SECONDS)
-            if not self.code:
-                os.write(2, f"ended by {signal.Signals(number).name} while waiting for other processes\n".encode())
-                shutil.rmtree(self.scratch, ignore_errors=True)
-                os._exit(128 + number)
+            if (
+                self.code
+            ):  # it was heard, so a last checkpoint is on its way, unless the next call is the one that hangs
+                time.sleep(HEARD_SECONDS)
+            os.write(2, f"ended by {signal.Signals(number).name} while waiting for other processes\n".encode())
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            os._exit(128 + number)
 
     def _hear(self, number: int, _: object) -> None:
         self.code = 128 + number
