@@ -326,6 +326,10 @@ def _show_plan(plan: Plan, target: Target, out: Output) -> None:
     out.data(f"output   {plan.output_url}")
     for name, value in plan.parameters.items():
         out.data(f"         --{name}={as_text(value)}")
+    resources = plan.job.spec.resources
+    if resources.nodes > 1 or resources.devices > 1:
+        each = f", {resources.devices} processes each" if resources.devices > 1 else ""
+        out.data(f"nodes    {resources.nodes}{each}")
     if machine := target.remote(plan).get("machine"):
         out.data(f"machine  {machine}")
     out.data(
