@@ -90,7 +90,10 @@ def _run(arguments: list[str], out: Output) -> int:
     if not args.verb:
         parser.print_help(out.stdout)
         return ExitCode.USAGE
-    return int(import_module(f"launcher.cli.{verb}").run(args, out))
+    from launcher.waiting import told
+
+    with told(out):
+        return int(import_module(f"launcher.cli.{verb}").run(args, out))
 
 
 def _report(error: Exception, out: Output) -> int:
