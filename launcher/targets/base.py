@@ -32,7 +32,7 @@ class LogChunk(msgspec.Struct, frozen=True):
 class Target(abc.ABC):
     """Where runs execute.
 
-    What every implementation guarantees, and the contract suite checks:
+    What every implementation guarantees, and the contract suite (``tests/targets/``) checks:
 
     1. ``create`` starts a run at most once, whatever happens: the run's id is its name.
     2. A run that ``create`` returned for goes on when the launcher ends or is killed.
@@ -40,7 +40,10 @@ class Target(abc.ABC):
        ended. (A process that the job put into a session of its own is out of reach.)
     4. After ``refresh`` has returned a final phase, ``read_log`` returns the log's last byte: whoever asks for the
        phase first and reads the log then has read all of it.
-    5. ``stop`` asks; the run ends within 15 s. A final phase never changes.
+    5. ``stop`` asks; the run ends within 15 s, and one that is stopped before it is created never starts. A final
+       phase never changes.
+    6. ``delete`` leaves nothing of the run, on the target, in the bucket or here; or its output and no more.
+    7. ``pull`` brings whole files: one that is torn or old is replaced, one that was interrupted is not there.
 
     Not guaranteed: that output reached the bucket when the machine itself went down; at most the last 30 s are lost.
     """
@@ -92,7 +95,10 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def claim(self, run_id: str) -> AbstractContextManager[None]:
-        """While it is entered, this process answers for the run: from before it is written down until ``create``."""
+        """While it is entered, this process answers for the run: from before it is written down until ``create``.
+        Others leave the run alone. If it is left without ``create``, or the process dies, ``refresh`` gives the run a
+        final phase.
+        """
 
     @abc.abstractmethod
     def create(self, run: Run, ledger: Ledger) -> None:
@@ -112,6 +118,10 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def read_log(self, run: Run, worker: int, cursor: int) -> LogChunk:
         """What follows the ``cursor`` in the worker's log, some MiB at most; empty when there is nothing new."""
+
+    def unfinished(self, cursor: Any) -> bytes:
+        """What ``read_log`` held back because it may be no whole line yet; for a reader that does not come again."""
+        return b""
 
     @abc.abstractmethod
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:

@@ -137,7 +137,7 @@ class LocalTarget(Target):
         paths = self.home.run(run.id)
         paths.request.write_text(json.dumps(run.request, indent=2), "utf-8")
         if not ledger.move(run.id, "Pending", since=("Creating",)):
-            ledger.move(run.id, "Terminated", ended_at=now(), message="stopped before it started")
+            ledger.move(run.id, "Terminated", ("Terminating",), ended_at=now(), message="stopped before it started")
             return
         driver, self.driver = self.driver or Driver(), None
         driver.drive(self.home.root, run.id, self._locks[run.id])

@@ -136,7 +136,7 @@ class ModelArtsTarget(Target):
 
     def create(self, run: Run, ledger: Ledger) -> None:
         if ledger.get(run.id).phase != "Creating":
-            ledger.move(run.id, "Terminated", ended_at=now(), message="stopped before it started")
+            ledger.move(run.id, "Terminated", ("Terminating",), ended_at=now(), message="stopped before it started")
             return
         ledger.note(run.id, SENT, self.at.endpoint)
         created = False
@@ -192,6 +192,9 @@ class ModelArtsTarget(Target):
             began = run.started_at and run.ended_at
             ended = seconds(run.ended_at or now()) if began else 0.0
         return LogChunk(self._log(run, worker).read(position, ended), position)
+
+    def unfinished(self, cursor: Any) -> bytes:
+        return cursor.rest if isinstance(cursor, Position) else b""
 
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
         stoppable = ("Creating", "Pending", "Running")

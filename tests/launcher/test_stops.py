@@ -31,26 +31,6 @@ def test_detach_prints_the_id_alone(project, cli):
     assert cli("logs", run[:-1]).out == "later\n"
 
 
-def test_stop_lets_the_job_end_itself(project, cli):
-    script = """
-import signal, sys, time
-def end(*_):
-    print("saving"); sys.exit(143)
-signal.signal(signal.SIGTERM, end)
-print("ready")
-time.sleep(600)
-"""
-    project.job("tiny", script)
-    run = cli("submit", "tiny", "--detach").out.strip()
-    wait_until(lambda: "ready" in cli("logs", run).out)
-    assert cli("delete", "--yes", run).code == 1
-    assert cli("stop", run).code == 0
-    assert project.last()["phase"] == "Terminated" and project.last()["exit_code"] == 143
-    assert cli("logs", run).out == "ready\nsaving\n"
-    assert cli("wait", run).code == 103
-    assert cli("stop", run).code == 0, "stopping what has ended changes nothing"
-
-
 def test_stop_does_not_wait_for_the_data(project, cli):
     """A run that is still being staged in ends at once, and its job never starts."""
     project.job("tiny", "print('started')")
