@@ -53,6 +53,7 @@ def _words(wait: Wait, counts_bytes: bool) -> str:
     if not wait.host or time.monotonic() - wait.since < PATIENCE:
         return ""
     if not wait.failures:
-        return "" if counts_bytes else f"waiting for {wait.host} (try 1 of {wait.tries})"
+        count = f" (try 1 of {wait.tries})" if wait.tries > 1 else ""
+        return "" if counts_bytes else f"waiting for {wait.host}{count}"
     whom = "" if wait.host in wait.why else f" {wait.host}"
     return f"{wait.why}; asking{whom} again (try {wait.failures + 1} of {wait.tries})"

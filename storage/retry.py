@@ -64,12 +64,12 @@ WAITS: Dict[int, Wait] = {}
 
 
 @contextlib.contextmanager
-def waiting(host: str = "") -> Iterator[Wait]:
+def waiting(host: str = "", tries: int = TRIES) -> Iterator[Wait]:
     """The thread waits for an answer, of `host` if that is known yet."""
     me = get_ident()
     before = WAITS.get(me)
     wait = WAITS[me] = Wait()
-    wait.host = host
+    wait.host, wait.tries = host, tries
     try:
         yield wait
     finally:

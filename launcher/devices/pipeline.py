@@ -21,7 +21,7 @@ import msgspec
 
 from launcher.devices import children, exporting, inferring, report
 from launcher.devices.errors import ModelError, TrainingFailed
-from launcher.devices.models import sidecar_of
+from launcher.devices.models import run_of, sidecar_of
 from launcher.errors import UsageError
 from launcher.jobs import Job, find_job
 from launcher.ledger import Ledger
@@ -202,7 +202,8 @@ class Pipeline:
         return {**found, "runtime": answer["runtime"]}, [self._sheet]
 
     def _examine(self, model: Path, data: str, *flags: str) -> dict[str, Any]:
-        return children.ask(self.home, "infer", ["--test-set", data, *flags, "--", str(model)], self._say)
+        words = ["--test-set", data, *flags, "--", str(model)]
+        return children.ask(self.home, "infer", words, self._say, run_of(model))
 
     def _report(self, summary: Sequence[str], facts: Mapping[str, Facts]) -> Made:
         page = report.page(self.job.spec.name, summary, facts, self._sheet.read_bytes())
