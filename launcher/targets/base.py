@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -161,20 +160,3 @@ class Target(abc.ABC):
     def notice(self, run: Run, idle: float) -> list[str]:
         """What a person who follows should hear now, each thing once; ``idle``: seconds since the log last grew."""
         return []
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process has the file locked; its lock ends with it."""
-    import fcntl
-
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import DataError, ExitCode, LauncherError, RunNotFound, ServiceError, Unsettled, UsageError
+from launcher.locks import is_held, take
 from launcher.modelarts import jobs
 from launcher.modelarts.client import NO_JOB, Client
 from launcher.modelarts.following import Follower
@@ -24,7 +25,7 @@ from launcher.modelarts.request import Choice, again, body, choose
 from launcher.paths import Home
 from launcher.run import Run, now
 from launcher.settings import is_huaweis, load_settings
-from launcher.targets.base import LogChunk, Target, is_held
+from launcher.targets.base import LogChunk, Target
 from storage.base import Storage
 from storage.errors import AccessDenied, NotFound, StorageError
 from storage.obs import ObsService
@@ -120,12 +121,10 @@ class ModelArtsTarget(Target):
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[None]:
-        import fcntl
-
         paths = self.home.run(run_id)
         paths.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = take(paths.lock)
+        assert descriptor is not None  # nobody else has heard of the run
         try:
             yield
         finally:
