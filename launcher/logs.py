@@ -63,6 +63,8 @@ class LogReader:
         self.prefixed = len(self.cursors) > 1
         self.grew = time.monotonic()
         """When there was last something new."""
+        self.is_empty = True
+        """Whether nothing has been read yet."""
 
     @property
     def idle(self) -> float:
@@ -77,7 +79,7 @@ class LogReader:
                 self.cursors[worker] = chunk.cursor
                 if not chunk.data:
                     break
-                self.grew = time.monotonic()
+                self.grew, self.is_empty = time.monotonic(), False
                 yield self._lines(worker, chunk.data) if self.prefixed else chunk.data
 
     def rest(self) -> Iterator[bytes]:

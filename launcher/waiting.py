@@ -41,7 +41,7 @@ def _watch(out: Output, over: threading.Event) -> None:
     said: set[tuple[str, int, str]] = set()
     while not over.wait(LOOK):
         retry = sys.modules.get("storage.retry")  # not imported yet: nobody can be waiting
-        for wait in list(retry.WAITS.values()) if retry else ():
+        for wait in list(getattr(retry, "WAITS", {}).values()):  # it may be half imported
             words = _words(wait, out.counts_bytes)
             if words and (wait.host, wait.failures, wait.why) not in said:
                 said.add((wait.host, wait.failures, wait.why))

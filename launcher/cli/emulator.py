@@ -71,6 +71,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     if args.background:
         if is_held(folder / "lock"):
             raise _busy(folder)
+        out.say(f"starting an emulator on {folder}")
         _tell(background.start(folder, _words(args, folder)), out)
         return ExitCode.OK
     return _serve(args, folder, settings, faults, out)

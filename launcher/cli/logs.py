@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         if args.tail is not None:
             write_tail(reader, out.log, args.tail)
         try:
-            run = follow(reader, ledger, out.log, watcher(target, reader, out))
+            run = follow(reader, ledger, out.log, watcher(target, reader, out.say))
         except KeyboardInterrupt:
             detached(run, out)
             raise

@@ -58,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
     """The sidecar of a model that is here, whole, and its own; ModelError otherwise."""
     again = made_again(path)
     if not path.is_file():
-        raise ModelError(f"there is no model {path}", again)
+        raise ModelError(f"there is no model {path}", again.partition(": ")[2])
     try:
         data = sidecar_of(path).read_bytes()
         needed = msgspec.json.decode(data, type=_Needed)

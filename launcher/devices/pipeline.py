@@ -131,6 +131,7 @@ class Pipeline:
         return facts
 
     def _train(self, plan: Plan) -> Made:
+        from launcher.cli.common import watcher
         from launcher.logs import LogReader, follow
         from launcher.submit import bring_data, exit_code_of, submit
         from launcher.targets import open_target
@@ -143,7 +144,8 @@ class Pipeline:
             with Ledger(self.home, create=True) as ledger:
                 run = submit(plan, target, ledger, self._progress)
                 try:
-                    run = follow(LogReader(target, run), ledger, self._log, lambda run: None)
+                    reader = LogReader(target, run)
+                    run = follow(reader, ledger, self._log, watcher(target, reader, self._say))
                 except KeyboardInterrupt:
                     target.stop(run, ledger)
                     raise

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import DataError, ExitCode, LauncherError, RunNotFound, ServiceError, Unsettled, UsageError
+from launcher.errors import (
+    DataError,
+    ExitCode,
+    LauncherError,
+    PreflightError,
+    RunNotFound,
+    ServiceError,
+    Unsettled,
+    UsageError,
+)
 from launcher.locks import is_held, take
 from launcher.modelarts import jobs
 from launcher.modelarts.client import NO_JOB, Client
@@ -76,7 +85,11 @@ class ModelArtsTarget(Target):
         self.service.close()
 
     def preflight(self, job: Job, python: str, in_place: Sequence[str]) -> None:
-        next(iter(self.storage().list(f"{self.root}/runs/-/")), None)  # is the bucket there, and ours?
+        try:
+            next(iter(self.storage().list(f"{self.root}/runs/-/")), None)  # is the bucket there, and ours?
+        except NotFound as error:
+            message = f"there is no bucket {self.bucket!r} at {self.at.obs.url}"
+            raise PreflightError(message, f"python -m launcher storage mb obs://{self.bucket} --storage obs") from error
         for url in in_place:
             place = ObsUrl.parse(url)
             try:

@@ -281,8 +281,10 @@ def test_a_supervisor_that_cannot_start_is_an_error(project, cli, monkeypatch):
 def test_resuming_a_run_without_output_is_refused_before_anything_starts(project, cli):
     project.job("tiny", "pass")
     assert cli("submit", "tiny").code == 0
-    answer = cli("submit", "tiny", "--resume", "@last")
-    assert answer.code == 1 and "there is nothing at" in answer.err
+    for reference in ("@last", project.last()["id"] + "@3"):
+        answer = cli("submit", "tiny", "--resume", reference)
+        assert answer.code == 1 and "is Completed and has left nothing to go on from" in answer.err
+        assert f"logs {project.last()['id']} --tail 50" in answer.err
     assert len(cli("runs", "--json").json) == 1
 
 

@@ -55,6 +55,13 @@ def test_data_in_the_bucket_is_used_in_place(modelarts: Rig, cli, project) -> No
     assert refused.code == 1 and "obs://my-bucket/nothing/here/" in refused.err
 
 
+def test_a_bucket_that_is_not_there_is_named_with_its_command(modelarts: Rig, cli, monkeypatch) -> None:
+    monkeypatch.setenv("LAUNCHER_BUCKET", "not-there")
+    answer = cli("submit", "tiny", "--target", "modelarts")
+    assert answer.code == 1 and "error: there is no bucket 'not-there' at http://127.0.0.1:" in answer.err, answer
+    assert "python -m launcher storage mb obs://not-there --storage obs" in answer.err and modelarts.jobs == []
+
+
 def test_ctrl_c_detaches(modelarts: Rig, cli, project) -> None:
     command = [sys.executable, "-m", "launcher", "submit", "tiny", "--target", "modelarts", "--set", "pause=0.5"]
     child = subprocess.Popen(

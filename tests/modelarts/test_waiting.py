@@ -6,7 +6,9 @@ from __future__ import annotations
 import io
 import re
 import socket
+import sys
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,6 +121,15 @@ def test_a_wait_is_told_once_a_try_and_only_to_a_person(monkeypatch: pytest.Monk
     with launcher.waiting.told(Output("json")), launcher.waiting.told(Output("quiet")):
         assert threading.active_count() == before
     assert threading.get_ident() not in WAITS
+
+
+def test_a_module_that_is_half_imported_has_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "storage.retry", types.ModuleType("storage.retry"))
+    monkeypatch.setattr(launcher.waiting, "LOOK", 0.0)
+    looks = iter([False, True])
+    over = threading.Event()
+    monkeypatch.setattr(over, "wait", lambda seconds: next(looks))
+    launcher.waiting._watch(Output("human"), over)
 
 
 @pytest.mark.parametrize("words", [[], ["--json"]])

@@ -46,7 +46,7 @@ class Busy(LauncherError):
 
 def busy(folder: Path) -> Busy:
     """The error for a second start."""
-    hint = f"python -m launcher emulator --status --state {folder}; or choose another folder with --state"
+    hint = f'eval "$(python -m launcher emulator --status --state {folder})" uses it; --state FOLDER starts another'
     return Busy(f"an emulator already runs on {folder}", hint)
 
 
