@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from launcher.errors import LedgerError
+from launcher.ledger import Ledger
+from launcher.paths import Home
 
 HOUSE = str(Path(__file__).resolve().parents[2])
 
@@ -302,3 +307,20 @@ def test_a_reader_that_goes_away_is_told_by_the_exit_code(project):
         ["bash", "-c", line], env={**os.environ, "PYTHONPATH": HOUSE}, capture_output=True, timeout=60
     )
     assert done.stdout == b"0\n" and done.returncode == 141
+
+
+def test_a_folder_that_cannot_be_made_is_looked_for_where_something_is(project, cli, monkeypatch):
+    project.job("tiny", "pass")
+    (project.root / "file").write_text("")
+    monkeypatch.setenv("LAUNCHER_HOME", str(project.root / "file" / ".launcher" / "deep"))
+    answer = cli("submit", "tiny")
+    assert answer.code == 1 and "Not a directory" in answer.err, answer
+    assert f"ls -ld {project.root / 'file'}, or" in answer.err and "LAUNCHER_HOME=" in answer.err
+
+
+@pytest.mark.parametrize("said", ["disk I/O error", "database or disk is full"])
+def test_a_ledger_on_a_full_disk_is_not_to_be_thrown_away(said, tmp_path):
+    with Ledger(Home(tmp_path), create=True) as ledger:
+        with pytest.raises(LedgerError) as caught, ledger._errors():
+            raise sqlite3.OperationalError(said)
+        assert caught.value.hint == f"is the disk full, or ill? df {tmp_path / '.launcher'}"
