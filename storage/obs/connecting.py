@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import unquote, urlsplit
 
+from .errors import UNKNOWN
 from .exchange import Line, patient
 from .settings import ObsSettings
 
@@ -21,6 +22,8 @@ def connect(settings: ObsSettings, host: str, port: int, context: Optional[ssl.S
         connected = socket.create_connection(place, settings.timeout)
     except OSError as error:  # which does not say of whom it speaks
         told = f"{place[0]}:{place[1]}: {error.strerror or error}"
+        if isinstance(error, socket.gaierror):
+            told = f"{place[0]} {UNKNOWN}"
         if error.errno is None:
             error.args = (told,)
         else:

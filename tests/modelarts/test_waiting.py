@@ -73,7 +73,7 @@ def test_so_it_is_with_obs_which_names_the_host(names: Names, canned: Canned) ->
     settings = ObsSettings(f"http://obs.example:{port}", access_key="a", secret_key="b", addressing="path")
     service = ObsService(settings)
     canned.says((200, b"", {"Connection": "close"}))
-    with pytest.raises(Unreachable, match=f"obs.example:{port}: Name or service not known"):
+    with pytest.raises(Unreachable, match=r"obs\.example is not a known host"):
         service.bucket("bucket").stat("key")
     assert names.asked == UNKNOWN_TRIES
     names.known = True
