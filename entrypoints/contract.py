@@ -16,8 +16,10 @@ import dataclasses
 import os
 import re
 import shutil
+import stat
 import sys
 import tempfile
+import time
 import traceback
 from dataclasses import dataclass
 from typing import Any, Mapping, NoReturn, Optional, Sequence, Tuple
@@ -30,6 +32,8 @@ from . import devices
 DEVICES = ("auto", "Ascend", "GPU", "CPU")
 TRUE = ("1", "true", "yes", "on")
 FALSE = ("", "0", "false", "no", "off")
+SETTLED_SECONDS = 60.0
+"""A scratch folder that was made this long ago has its lock, if its process lives."""
 
 
 @dataclass(frozen=True)
@@ -156,17 +160,51 @@ def parse(job: Job, argv: Sequence[str], environ: Mapping[str, str]) -> Argument
 def scratch_folder(name: str, environ: Mapping[str, str]) -> str:
     """A new folder for files that nobody needs afterwards, on the node's fast disk (/cache) if it has one.
 
-    What this very worker left there when it was killed goes: a platform that starts it again does not empty the disk.
+    What was left there by one that was killed goes. Within a run it is known by its name: a platform that starts this
+    very worker again does not empty the disk. By hand it is known by its lock, which ended with its process.
     """
     container = Container.of(environ)
-    own = re.sub(r"\W", "_", f"{name}-{container.run}-{container.rank}") if container.run else name
-    for place in (environ.get("LAUNCHER_CACHE", ""), "/cache", tempfile.gettempdir()):
-        if place and os.path.isdir(place) and os.access(place, os.W_OK):
-            for left in os.listdir(place) if container.run else ():
-                if left.startswith(own + "-"):
-                    shutil.rmtree(os.path.join(place, left), ignore_errors=True)
-            return tempfile.mkdtemp(prefix=own + "-", dir=place)
-    return tempfile.mkdtemp(prefix=own + "-")
+    words = f"{name}-{container.run}-{container.rank}" if container.run else f"modelarts-launcher-{name}"
+    own = re.sub(r"\W", "_", words) + "-"
+    places = (environ.get("LAUNCHER_CACHE", ""), "/cache", tempfile.gettempdir())
+    found = next((place for place in places if place and os.path.isdir(place) and os.access(place, os.W_OK)), None)
+    for left in os.listdir(found) if found else ():
+        path = os.path.join(str(found), left)
+        if left.startswith(own) and (container.run or _is_left(path)):
+            shutil.rmtree(path, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=own, dir=found)
+    _lock(folder)
+    return folder
+
+
+def _is_left(folder: str) -> bool:
+    """Whether it is ours, and the process that made it is gone; one that is just being made has no lock yet."""
+    try:
+        found = os.lstat(folder)
+        old = time.time() - found.st_mtime > SETTLED_SECONDS
+        if not (old and stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()):
+            return False
+        lock = _lock(folder)
+    except (OSError, AttributeError):  # it has gone, or this is no system that has users
+        return False
+    if lock is not None:
+        os.close(lock)
+    return lock is not None
+
+
+def _lock(folder: str) -> Optional[int]:
+    """Its descriptor, which holds the lock until the process ends; None if somebody has it, or it cannot be had."""
+    descriptor = None
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except (OSError, ImportError):
+        if descriptor is not None:
+            os.close(descriptor)
+        return None
 
 
 def explain(error: BaseException, who: str = "") -> int:

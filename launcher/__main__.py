@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 from launcher.cli import VERBS
 from launcher.cli.common import add_output_flags
-from launcher.errors import ExitCode, LauncherError, UsageError, nearest
+from launcher.errors import ExitCode, LauncherError, UsageError, look_at, nearest
 from launcher.output import Output
 
 EPILOG = """exit codes: 0 fine, 1 error, 2 usage, 100 the run failed, 101 not finished, 102 not found, 103 stopped,
@@ -90,7 +90,10 @@ def _run(arguments: list[str], out: Output) -> int:
     if not args.verb:
         parser.print_help(out.stdout)
         return ExitCode.USAGE
-    return int(import_module(f"launcher.cli.{verb}").run(args, out))
+    from launcher.waiting import told
+
+    with told(out):
+        return int(import_module(f"launcher.cli.{verb}").run(args, out))
 
 
 def _report(error: Exception, out: Output) -> int:
@@ -111,9 +114,13 @@ def _report(error: Exception, out: Output) -> int:
 
 
 def _os_hint(error: OSError) -> str:
+    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "free some disk space and try again"
-    return f"ls -ld {error.filename}" if error.filename else "the same command with --debug shows where"
+    if not place:
+        return "the same command with --debug shows where"
+    elsewhere = ", or keep the launcher's files elsewhere: export LAUNCHER_HOME=FOLDER" if ".launcher" in place else ""
+    return look_at(place) + elsewhere
 
 
 def _mode(arguments: Sequence[str]) -> str:

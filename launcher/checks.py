@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from launcher.errors import LauncherError
+from launcher.errors import LauncherError, look_at
 from storage.errors import StorageError
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def guarded(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
     except (LauncherError, StorageError) as error:
         found.append(failed(name, error))
     except OSError as error:
-        place = error.filename or "this machine"
-        found.append(Check(name, "fail", f"{place}: {error.strerror or type(error).__name__}", f"ls -ld {place}"))
+        place = str(error.filename or "this machine")
+        found.append(Check(name, "fail", f"{place}: {error.strerror or type(error).__name__}", look_at(place)))
     except Exception as error:  # a doctor that falls ill helps nobody
         hint = "this is a defect of the launcher; please report it with the output of doctor --json"
         found.append(Check(name, "fail", f"the check itself broke: {type(error).__name__}", hint))

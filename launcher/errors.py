@@ -21,6 +21,7 @@ core and worded once, by ``launcher.output.Output.error``.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -127,6 +128,14 @@ class ServiceError(LauncherError):
 
 class Unsettled(ServiceError):
     """The answer to a request that may be sent only once was lost, and looking did not tell either."""
+
+
+def look_at(path: str) -> str:
+    """The command that shows who may do what there, or in the nearest folder that exists."""
+    place = os.path.abspath(path)
+    while not os.path.exists(place) and place != os.path.dirname(place):
+        place = os.path.dirname(place)
+    return f"ls -ld {place}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

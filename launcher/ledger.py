@@ -192,7 +192,8 @@ class Ledger:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            hints = {"full": "free some disk space and try again", "locked": "another launcher is busy; try again"}
+            full = f"is the disk full, or ill? df {self.path.parent}"
+            hints = {"full": full, "I/O": full, "locked": "another launcher is busy; try again"}
             aside = f"mv {self.path} {self.path}.broken (the output of its runs stays in the buckets)"
             hint = next((hint for word, hint in hints.items() if word in str(error)), aside)
             raise LedgerError(f"the ledger {self.path}: {error}", hint) from error

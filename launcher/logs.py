@@ -14,6 +14,7 @@ line, each with its worker's name before it.
 from __future__ import annotations
 
 import collections
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -62,6 +63,8 @@ class LogReader:
         self.prefixed = len(self.cursors) > 1
         self.grew = time.monotonic()
         """When there was last something new."""
+        self.is_empty = True
+        """Whether nothing has been read yet."""
 
     @property
     def idle(self) -> float:
@@ -76,14 +79,15 @@ class LogReader:
                 self.cursors[worker] = chunk.cursor
                 if not chunk.data:
                     break
-                self.grew = time.monotonic()
+                self.grew, self.is_empty = time.monotonic(), False
                 yield self._lines(worker, chunk.data) if self.prefixed else chunk.data
 
     def rest(self) -> Iterator[bytes]:
-        """At the end: last lines that lack a line end."""
+        """At the end, or of a reader that looks once: last lines that lack a line end."""
         for worker, line in self.partial.items():
+            line += self.target.unfinished(self.cursors[worker])
             if line:
-                yield b"[worker-%d] %s\n" % (worker, line)
+                yield b"[worker-%d] %s\n" % (worker, line) if self.prefixed else line + b"\n"
                 self.partial[worker] = b""
 
     def _lines(self, worker: int, data: bytes) -> bytes:
@@ -116,11 +120,11 @@ def follow(reader: LogReader, ledger: Ledger, write: Write, look: Callable[[Run]
         time.sleep(pause)
 
 
-def write_tail(reader: LogReader, write: Write, lines: int) -> None:
-    """The last ``lines`` lines of what there is so far."""
+def write_tail(reader: LogReader, write: Write, lines: int, once: bool = False) -> None:
+    """The last ``lines`` lines of what there is so far; ``once``: nobody reads on, so what is no whole line counts."""
     kept: collections.deque[bytes] = collections.deque(maxlen=lines)
     rest = b""
-    for piece in reader.read():
+    for piece in itertools.chain(reader.read(), reader.rest() if once else ()):
         *whole, rest = (rest + piece).split(b"\n")
         kept.extend(line + b"\n" for line in whole)
     if rest:

@@ -37,6 +37,9 @@ class Output:
     def __init__(self, mode: str = "human", stdout: TextIO | None = None, stderr: TextIO | None = None) -> None:
         self.mode = mode
         self._open_line = False
+        self._bars: list[_Bar] = []
+        self.counts_bytes = False
+        """Whether bytes are being counted, be it in a bar that a person sees or not."""
         self.stdout = stdout if stdout is not None else sys.stdout
         self.stderr = stderr if stderr is not None else sys.stderr
 
@@ -109,19 +112,28 @@ class Output:
     @contextmanager
     def progress(self, label: str, total: int, unit: str = "bytes") -> Iterator[Advance]:
         """A callback that counts; a terminal shows rate and time left once the work has taken half a second."""
-        if self.mode == "quiet" or not self.stderr.isatty():
-            yield lambda count: None
-            return
-        bar = _Bar(label, total, unit)
+        before, self.counts_bytes = self.counts_bytes, self.counts_bytes or unit == "bytes"
         try:
-            yield bar.advance
+            if self.mode == "quiet" or not self.stderr.isatty():
+                yield lambda count: None
+                return
+            bar = _Bar(label, total, unit)
+            self._bars.append(bar)
+            try:
+                yield bar.advance
+            finally:
+                self._bars.remove(bar)
+                bar.close()
         finally:
-            bar.close()
+            self.counts_bytes = before
 
     def _talk(self, text: str) -> None:
         if self._open_line and self.stdout.isatty():  # a log that ends without a line end
             text = "\n" + text
         self._open_line = False
+        for drawn in (bar.bar for bar in list(self._bars) if bar.bar is not None):
+            drawn.console.print(text, markup=False, highlight=False, soft_wrap=True)  # above the bar, not in it
+            return
         self.stderr.write(text + "\n")
         self.stderr.flush()
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from launcher.errors import DataError
 from launcher.ledger import Ledger
 from launcher.run import Run
+from launcher.targets.base import Target
 from storage.base import Storage
 from storage.errors import NotFound
 
@@ -27,20 +28,26 @@ class Resume(NamedTuple):
         return () if self.step is None else (f"--resume_step={self.step}",)
 
 
-def resolve(reference: str, ledger: Ledger, storage: Storage) -> Resume:
+def resolve(reference: str, ledger: Ledger, target: Target) -> Resume:
     """``RUN``, ``RUN@STEP`` or ``RUN@best``; a checkpoint that is not there is a DataError, with those that are."""
+    from launcher.plan import key_of
+
+    storage = target.storage()
     name, _, point = reference.rpartition("@")
-    if not name or not (point.isdigit() or point == "best"):
-        return Resume(ledger.find(reference).output, None)
-    run = ledger.find(name)
+    is_point = bool(name) and (point.isdigit() or point == "best")
+    run = ledger.find(name if is_point else reference)
+    if run.target == target.name and next(iter(storage.list(f"{key_of(run.output)}/")), None) is None:
+        message = f"run {run.id} is {run.phase} and has left nothing to go on from"
+        raise DataError(message, f"python -m launcher logs {run.id} --tail 50, or submit {run.job} without --resume")
+    if not is_point:
+        return Resume(run.output, None)
     steps, best = _checkpoints(run, storage)
     wanted = best if point == "best" else int(point)
     if wanted is None or wanted not in steps:
         there = f"it has {', '.join(map(str, sorted(steps)))}" if steps else "it has none at all"
-        newest = f"{run.id}@{max(steps)}" if steps else run.id
-        raise DataError(
-            f"run {run.id} has no checkpoint {point}; {there}", f"python -m launcher submit {run.job} --resume {newest}"
-        )
+        look = f"python -m launcher logs {run.id} --tail 50"
+        hint = f"python -m launcher submit {run.job} --resume {run.id}@{max(steps)}" if steps else look
+        raise DataError(f"run {run.id} has no checkpoint {point}; {there}", hint)
     return Resume(run.output, wanted)
 
 

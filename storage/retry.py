@@ -5,12 +5,17 @@ for a clock that has been set right and keys that have been fetched anew. All el
 jitter and never shorter than the store asks for (`Retry-After`, `x-obs-qos-delay-time`). Progress resets the count: a
 large object over a bad line is given up only when `TRIES` in a row bring nothing.
 
+`WAITS` holds what each thread is waiting for meanwhile. Nothing in here tells a person: the launcher looks at it.
+
 tenacity is imported at the first failure: it need not be there for what works.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, TypeVar
+import contextlib
+import time
+from threading import get_ident
+from typing import Any, Callable, Dict, Iterator, Optional, TypeVar
 
 from .errors import StorageError
 
@@ -18,6 +23,8 @@ T = TypeVar("T")
 
 TRIES = 7
 """In a row without progress; the waits between them add up to about half a minute."""
+UNKNOWN_TRIES = 3
+"""Likewise for a host that cannot be found and never answered before: its name is wrong, or there is no network."""
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 15.0
 """Seconds. A store that asks for more is heard up to `LONGEST_ASKED`."""
@@ -37,19 +44,72 @@ class Transient(Exception):
         """The cause has been mended (a clock, keys): no need to wait."""
 
 
+class Wait:
+    """What one thread is waiting for."""
+
+    host = ""
+    """Set by whoever asks it."""
+    failures = 0
+    """In a row, of `tries`."""
+    tries = TRIES
+    why = ""
+    """The last failure."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+
+
+WAITS: Dict[int, Wait] = {}
+"""By the thread's id; it belongs to the innermost call."""
+
+
+@contextlib.contextmanager
+def waiting(host: str = "", tries: int = TRIES) -> Iterator[Wait]:
+    """The thread waits for an answer, of `host` if that is known yet."""
+    me = get_ident()
+    before = WAITS.get(me)
+    wait = WAITS[me] = Wait()
+    wait.host, wait.tries = host, tries
+    try:
+        yield wait
+    finally:
+        _restore(me, before)
+
+
+def waits_for(host: str) -> None:
+    """Names the host that the thread's wait is for."""
+    wait = WAITS.get(get_ident())
+    if wait is not None:
+        wait.host = host
+
+
 def patiently(action: Callable[[], T], progress: Optional[Callable[[], int]] = None) -> T:
     """Call `action` until it returns, or raises anything but Transient, or patience ends; then the last one's `final`.
 
     `progress` gives a number that grows with what has been achieved for good.
     """
     reached = progress() if progress is not None else 0
+    me = get_ident()  # as `waiting` does it, which would cost four times as much
+    before = WAITS.get(me)
+    pending = WAITS[me] = Wait()
     try:
         return action()
     except Transient as error:
-        return _again(action, progress, reached, error)
+        return _again(action, progress, reached, error, pending)
+    finally:
+        _restore(me, before)
 
 
-def _again(action: Callable[[], T], progress: Optional[Callable[[], int]], reached: int, first: Transient) -> T:
+def _restore(thread: int, wait: Optional[Wait]) -> None:
+    if wait is None:
+        del WAITS[thread]
+    else:
+        WAITS[thread] = wait
+
+
+def _again(
+    action: Callable[[], T], progress: Optional[Callable[[], int]], reached: int, first: Transient, pending: Wait
+) -> T:
     import tenacity
 
     start = progress() if progress is not None else 0
@@ -62,7 +122,10 @@ def _again(action: Callable[[], T], progress: Optional[Callable[[], int]], reach
         return 0.0 if error.free else max(float(pause(state)), min(error.asked, LONGEST_ASKED))
 
     def stop(state: Any) -> bool:
-        return count.is_over(state.outcome.exception())
+        error: Transient = state.outcome.exception()
+        over = count.is_over(error)
+        pending.failures, pending.tries, pending.why = count.failures, error.tries, error.final.message
+        return over
 
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from launcher.targets.base import Target
 
 
+FIRST_LINE_SECONDS = 1.0
+
+
 def add_output_flags(parser: argparse.ArgumentParser) -> None:
     """``--json``, ``--quiet`` and ``--debug``; every verb and sub-verb has them."""
     group = parser.add_argument_group("output")
@@ -185,12 +188,18 @@ class Targets:
         return found
 
 
-def watcher(target: Target, reader: LogReader, out: Output) -> Callable[[Run], None]:
-    """What ``follow`` tells of a run's state: what the target has to say to a person, each thing once."""
+def watcher(target: Target, reader: LogReader, say: Callable[[str], None]) -> Callable[[Run], None]:
+    """What ``follow`` tells of a run's state: what the target has to say to a person, each thing once; and that a run
+    which says nothing is there."""
+    told = False
 
     def look(run: Run) -> None:
+        nonlocal told
         for line in target.notice(run, reader.idle):
-            out.say(line)
+            say(line)
+        if not told and run.phase == "Running" and reader.is_empty and reader.idle > FIRST_LINE_SECONDS:
+            told = True
+            say("Running: waiting for its first line (a framework takes some seconds to load)")
 
     return look
 

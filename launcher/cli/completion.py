@@ -16,5 +16,6 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, out: Output) -> ExitCode:
     import argcomplete
 
-    out.data(argcomplete.shellcode(["launcher"], shell=args.shell))
+    script = argcomplete.shellcode(["launcher"], shell=args.shell)
+    out.json({"shell": args.shell, "script": script}) if out.json_mode else out.data(script)
     return ExitCode.OK

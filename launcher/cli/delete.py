@@ -20,6 +20,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher.cli.common import Targets
     from launcher.ledger import Ledger
     from launcher.paths import Home
+    from storage.retry import waiting
 
     home = Home.find()
     with Ledger(home) as ledger, Targets(home, out) as targets:
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         if not args.yes:
             _ask([run.id for run in runs], out)
         for run in runs:
-            targets.of(run).delete(run, args.keep_output)
+            with waiting(f"{run.id} to be deleted", tries=1):
+                targets.of(run).delete(run, args.keep_output)
             ledger.delete(run.id)
             out.say(f"deleted {run.id}")
     if out.json_mode:

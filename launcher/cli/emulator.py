@@ -51,7 +51,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     if os.name != "posix":
         raise PreflightError("the emulator needs Linux or macOS", "run it inside WSL")
     from launcher.emulator.modelarts import background
-    from launcher.emulator.modelarts.locks import is_held
+    from launcher.locks import is_held
     from launcher.paths import Home
 
     folder = (args.state or Home.find().root / "emulator").absolute()
@@ -69,8 +69,9 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         return ExitCode.OK
     settings, faults = _settings(args), _faults(args)
     if args.background:
-        if is_held(folder):
+        if is_held(folder / "lock"):
             raise _busy(folder)
+        out.say(f"starting an emulator on {folder}")
         _tell(background.start(folder, _words(args, folder)), out)
         return ExitCode.OK
     return _serve(args, folder, settings, faults, out)

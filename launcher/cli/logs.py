@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Callable
 
 from launcher.cli.common import add_run
 from launcher.errors import ExitCode, UsageError
@@ -31,18 +32,21 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         target = targets.of(run)
         run = target.refresh(run, ledger)
         reader = LogReader(target, run)
+        if not args.follow:
+            text = bytearray()
+            write: Callable[[bytes], None] = text.extend if out.json_mode else out.log
+            if args.tail is not None:
+                write_tail(reader, write, args.tail, once=True)
+            else:
+                for piece in itertools.chain(reader.read(), reader.rest()):
+                    write(piece)
+            if out.json_mode:
+                out.json({"id": run.id, "log": text.decode("utf-8", "replace")})
+            return ExitCode.OK
         if args.tail is not None:
             write_tail(reader, out.log, args.tail)
-        if not args.follow and out.json_mode:
-            text = b"".join(itertools.chain(reader.read(), reader.rest())).decode("utf-8", "replace")
-            out.json({"id": run.id, "log": text})
-            return ExitCode.OK
-        if not args.follow:
-            for piece in itertools.chain(reader.read(), reader.rest()):
-                out.log(piece)
-            return ExitCode.OK
         try:
-            run = follow(reader, ledger, out.log, watcher(target, reader, out))
+            run = follow(reader, ledger, out.log, watcher(target, reader, out.say))
         except KeyboardInterrupt:
             detached(run, out)
             raise

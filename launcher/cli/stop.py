@@ -20,6 +20,7 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher.cli.common import Targets, ending
     from launcher.ledger import Ledger
     from launcher.paths import Home
+    from storage.retry import waiting
 
     home = Home.find()
     with Ledger(home) as ledger, Targets(home, out) as targets:
@@ -32,10 +33,11 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
         for run in runs:
             target = targets.of(run)
             run, pause = target.refresh(run, ledger), target.poll_seconds[0]
-            while not run.final and not args.no_wait:
-                time.sleep(max(0.05, pause))
-                pause = min(pause * 1.2, target.poll_seconds[1])
-                run = target.refresh(run, ledger)
+            with waiting(f"{run.id} to end", tries=1):
+                while not run.final and not args.no_wait:
+                    time.sleep(max(0.05, pause))
+                    pause = min(pause * 1.2, target.poll_seconds[1])
+                    run = target.refresh(run, ledger)
             ended.append(run)
     if out.json_mode:
         out.json([run.to_json() for run in ended])

@@ -166,7 +166,7 @@ def _resume(reference: str | None, target: Target, home: Home) -> Resume | None:
     from launcher.resume import resolve
 
     with Ledger(home) as ledger:
-        return resolve(reference, ledger, target.storage())
+        return resolve(reference, ledger, target)
 
 
 def _submit(plan: Plan, target: Target, home: Home, args: argparse.Namespace, out: Output) -> ExitCode:
@@ -259,7 +259,8 @@ def _follow(run: Run, target: Target, ledger: Ledger, interrupts: Interrupts, ou
     reader = LogReader(target, run)
     if target.detaches:
         interrupts.check()
-        return follow(reader, ledger, out.log, watcher(target, reader, out))
+        return follow(reader, ledger, out.log, watcher(target, reader, out.say))
+    hear = watcher(target, reader, out.say)
     started, waiting = time.monotonic(), False
 
     def look(run: Run) -> None:
@@ -267,6 +268,7 @@ def _follow(run: Run, target: Target, ledger: Ledger, interrupts: Interrupts, ou
         if run.phase == "Pending" and not waiting and time.monotonic() - started > 1:
             waiting = True
             out.say("Pending: code and data are being brought in")
+        hear(run)
         if interrupts.new():
             out.say(f"stopping {run.id}" + ("" if interrupts.count > 1 else "; Ctrl-C again: at once"))
             target.stop(run, ledger, now=interrupts.count > 1)

@@ -23,27 +23,30 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     from launcher.paths import Home
     from launcher.submit import exit_code_of
     from storage.errors import Unreachable
+    from storage.retry import waiting
 
     deadline = time.monotonic() + args.timeout if args.timeout is not None else float("inf")
     home, pause = Home.find(), 0.01
     with Ledger(home) as ledger, Targets(home, out) as targets:
         runs = [ledger.find(reference) for reference in args.run]
         patience = Patience(out.warn)
-        while not all(run.final for run in runs):
-            try:
-                runs = targets.refreshed(runs, ledger)
-                patience.renew()
-            except (ServiceError, Unreachable) as error:
-                patience.bear(error)
-            waiting = [run.id for run in runs if not run.final]
-            if waiting and time.monotonic() > deadline:
-                hint = f"python -m launcher wait {' '.join(waiting)}"
-                raise NotFinished(f"after {args.timeout:g} s not ended: {', '.join(waiting)}", hint)
-            if waiting:
-                shortest, longest = next(targets.of(run).poll_seconds for run in runs if not run.final)
-                pause = max(pause, shortest)
-                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
-                pause = min(pause * 1.5, max(longest, 1.0))
+        with waiting(tries=1) as pending:
+            while not all(run.final for run in runs):
+                try:
+                    runs = targets.refreshed(runs, ledger)
+                    patience.renew()
+                except (ServiceError, Unreachable) as error:
+                    patience.bear(error)
+                left = [run.id for run in runs if not run.final]
+                pending.host = ", ".join(f"{run.id} ({run.phase})" for run in runs if not run.final)
+                if left and time.monotonic() > deadline:
+                    hint = f"python -m launcher wait {' '.join(left)}"
+                    raise NotFinished(f"after {args.timeout:g} s not ended: {', '.join(left)}", hint)
+                if left:
+                    shortest, longest = next(targets.of(run).poll_seconds for run in runs if not run.final)
+                    pause = max(pause, shortest)
+                    time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+                    pause = min(pause * 1.5, max(longest, 1.0))
         if out.json_mode:
             out.json([run.to_json() for run in runs])
         for run in runs if not out.json_mode else ():

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from launcher.devices.errors import ModelError
+from launcher.devices.models import named
 from launcher.jobs import HOUSE
 from launcher.output import Say
 from launcher.paths import Home
@@ -24,10 +25,11 @@ QUIET = "4"
 """MindSpore's own log: what goes wrong is told in two lines, and not in its C++ lines before them too."""
 
 
-def ask(home: Home, boot: str, arguments: Sequence[str], say: Say) -> dict[str, Any]:
+def ask(home: Home, boot: str, arguments: Sequence[str], say: Say, run: str = "") -> dict[str, Any]:
     """Run ``entrypoints/BOOT.py`` of the project, or of the launcher where it has none; its answer.
 
-    ModelError with the child's own two lines where it failed. Ctrl-C ends the child too.
+    ModelError with the child's own two lines where it failed; where they say RUN, it is ``run``, which the child does
+    not know. Ctrl-C ends the child too.
     """
     python = load_settings(home).python or sys.executable
     path = next((place for place in (home.project, HOUSE) if (place / "entrypoints" / f"{boot}.py").is_file()), HOUSE)
@@ -55,7 +57,7 @@ def ask(home: Home, boot: str, arguments: Sequence[str], say: Say) -> dict[str, 
             raise
         finally:
             talk.join()
-    return _answer(out, child.returncode, talk.last, boot)
+    return _answer(out, child.returncode, talk.last, boot, run)
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
@@ -68,7 +70,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
 
 
-def _answer(out: bytes, code: int, last: str, boot: str) -> dict[str, Any]:
+def _answer(out: bytes, code: int, last: str, boot: str, run: str) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(out)
     except ValueError:
@@ -80,7 +82,7 @@ def _answer(out: bytes, code: int, last: str, boot: str) -> dict[str, Any]:
             f"{boot}.py ended with {code}, without an answer{more}", "LAUNCHER_DEBUG=1 shows more"
         ) from None
     if "error" in answer:
-        raise ModelError(answer["error"]["message"], answer["error"]["hint"])
+        raise ModelError(answer["error"]["message"], named(answer["error"]["hint"], run))
     return answer
 
 

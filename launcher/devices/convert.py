@@ -45,7 +45,9 @@ def plan(model: Path, soc: str, output: Path | None, batch_sizes: str, more: tup
     check_soc(soc)
     sidecar = models.read(model)
     if sidecar["format"] not in atc.FRAMEWORKS:
-        raise ModelError(f"{model} is of the format {sidecar['format']}, which ATC does not take", models.AGAIN)
+        raise ModelError(
+            f"{model} is of the format {sidecar['format']}, which ATC does not take", models.made_again(model)
+        )
     dynamic = sidecar["input"]["shape"][0] is None
     sizes = _sizes(batch_sizes) if batch_sizes else atc.BATCH_SIZES if dynamic else ()
     if sizes and not dynamic:

@@ -164,7 +164,7 @@ def _gather(
     if not request.pictures:
         data = exporting.data_of(home, request.run, request.data, say, progress)
         flags = ["--test-set", data, "--samples", str(SAMPLES), "--outputs", str(pictures)]
-        answer = children.ask(home, "infer", [*flags, "--", str(model)], say)
+        answer = children.ask(home, "infer", [*flags, "--", str(model)], say, request.run.id)
         return {sample["file"]: sample["class"] for sample in answer["samples"]}
     for source in _listed(request.pictures):
         name = source.name
@@ -195,7 +195,8 @@ def _run(
             f"cd {shlex.quote(f'{request.project}/releases/{release}')} && . ./env.sh",
         ) from None
     if "error" in answer:
-        raise HostError(f"{request.ssh.host}: {answer['error']['message']}", answer["error"]["hint"])
+        hint = models.named(answer["error"]["hint"], request.run.id)
+        raise HostError(f"{request.ssh.host}: {answer['error']['message']}", hint)
     return answer
 
 

@@ -55,7 +55,7 @@ def export(
         f"--checkpoint={checkpoint}",
         *(["--dynamic_batch=yes"] if dynamic else []),
     ]
-    return {**children.ask(home, "export", arguments, say), "run": run.id, "file": str(target)}
+    return {**children.ask(home, "export", arguments, say, run.id), "run": run.id, "file": str(target)}
 
 
 def default_output(home: Home, run: Run, form: str) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 from launcher.devices import children
 from launcher.devices.errors import ModelError
 from launcher.devices.exporting import MANIFEST
-from launcher.devices.models import sidecar_of
+from launcher.devices.models import run_of, sidecar_of
 from launcher.ledger import Ledger
 from launcher.output import Progress, Say
 from launcher.paths import Home
@@ -18,7 +18,8 @@ from launcher.paths import Home
 
 def infer(home: Home, model: str, pictures: Sequence[str], flags: Sequence[str], say: Say) -> dict[str, Any]:
     """The child's answer: ``pictures``, ``runtime``, and what the flags asked for. ModelError for what it refuses."""
-    return children.ask(home, "infer", [*flags, "--", str(resolve(home, model)), *pictures], say)
+    path = resolve(home, model)
+    return children.ask(home, "infer", [*flags, "--", str(path), *pictures], say, run_of(path))
 
 
 def resolve(home: Home, word: str) -> Path:

@@ -21,7 +21,7 @@ import msgspec
 
 from launcher.devices import children, exporting, inferring, report
 from launcher.devices.errors import ModelError, TrainingFailed
-from launcher.devices.models import sidecar_of
+from launcher.devices.models import run_of, sidecar_of
 from launcher.errors import UsageError
 from launcher.jobs import Job, find_job
 from launcher.ledger import Ledger
@@ -131,6 +131,7 @@ class Pipeline:
         return facts
 
     def _train(self, plan: Plan) -> Made:
+        from launcher.cli.common import watcher
         from launcher.logs import LogReader, follow
         from launcher.submit import bring_data, exit_code_of, submit
         from launcher.targets import open_target
@@ -143,7 +144,8 @@ class Pipeline:
             with Ledger(self.home, create=True) as ledger:
                 run = submit(plan, target, ledger, self._progress)
                 try:
-                    run = follow(LogReader(target, run), ledger, self._log, lambda run: None)
+                    reader = LogReader(target, run)
+                    run = follow(reader, ledger, self._log, watcher(target, reader, self._say))
                 except KeyboardInterrupt:
                     target.stop(run, ledger)
                     raise
@@ -202,7 +204,8 @@ class Pipeline:
         return {**found, "runtime": answer["runtime"]}, [self._sheet]
 
     def _examine(self, model: Path, data: str, *flags: str) -> dict[str, Any]:
-        return children.ask(self.home, "infer", ["--test-set", data, *flags, "--", str(model)], self._say)
+        words = ["--test-set", data, *flags, "--", str(model)]
+        return children.ask(self.home, "infer", words, self._say, run_of(model))
 
     def _report(self, summary: Sequence[str], facts: Mapping[str, Facts]) -> Made:
         page = report.page(self.job.spec.name, summary, facts, self._sheet.read_bytes())

@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -25,6 +26,7 @@ from launcher.devices.errors import HostError
 from launcher.errors import UsageError
 from launcher.jobs import HOUSE
 from storage.files import hash_file, replacing
+from storage.retry import waiting
 from storage.urls import check_key
 
 AGENT = HOUSE / "entrypoints" / "device_agent.py"
@@ -35,6 +37,9 @@ CHUNK = 1 << 18
 CONNECT_SECONDS = 15
 NO_ANSWER_SECONDS = 30
 PARTING_SECONDS = 10
+START_SECONDS = 60
+"""From the call of ssh to the first answer: connection, login, start of Python. What a login script waits for may never
+come."""
 
 _HOST = re.compile(r"(?![-.]*$)[^-\s'`\"$;&<>|(){},][^\s'`\"$;&<>|(){},]*")
 """What ssh itself takes for one; and no name made of dots, which would be another folder."""
@@ -100,12 +105,20 @@ class Conversation:
             )
         except FileNotFoundError:
             raise HostError("ssh is not installed on this machine", "install openssh-client") from None
+        self._is_late = False
+        self._limit = threading.Timer(START_SECONDS, self._give_up)
+        self._limit.daemon = True
+        self._limit.start()
         agent = AGENT.read_bytes()
         try:
             self._send(b"%d\n%s" % (len(agent), agent))
         except BaseException:
             self.close()
             raise
+
+    def _give_up(self) -> None:
+        self._is_late = True
+        self._process.kill()
 
     def __enter__(self) -> Conversation:
         return self
@@ -119,6 +132,7 @@ class Conversation:
 
     def close(self) -> None:
         """End it; the host notices by itself."""
+        self._limit.cancel()
         for stream in (self._process.stdin, self._process.stdout):
             with contextlib.suppress(OSError):  # what was not sent any more
                 stream.close() if stream else None
@@ -131,8 +145,9 @@ class Conversation:
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         """One request, one answer."""
-        self._send((json.dumps({"do": do, **request}) + "\n").encode())
-        return self._answer()
+        with contextlib.nullcontext() if self._answered else waiting(self.ssh.host, tries=1):
+            self._send((json.dumps({"do": do, **request}) + "\n").encode())
+            return self._answer()
 
     def put(
         self, folder: str, release: str, files: Mapping[str, Path], advance: Advance, scratch: bool = False
@@ -194,6 +209,7 @@ class Conversation:
             if line.startswith(MARK):
                 answer: dict[str, Any] = json.loads(line[len(MARK) :])
                 self._answered = True
+                self._limit.cancel()
                 if "error" in answer:
                     raise HostError(f"{self.ssh.host}: {answer['error']}", answer["hint"])
                 return answer
@@ -209,6 +225,12 @@ class Conversation:
 
     def _broken(self) -> HostError:
         code = self._process.wait()
+        if self._is_late and not self._answered:
+            words = f"{self.ssh.by_hand()} {shlex.quote(self.ssh.python)} --version"
+            raise HostError(
+                f"{self.ssh.host} has not started {self.ssh.python} within {START_SECONDS} s",
+                f"does its login wait for something? try: {words}",
+            )
         self._stderr.seek(0)
         return failure(self.ssh, code, self._stderr.read().decode("utf-8", "replace"), self._answered)
 

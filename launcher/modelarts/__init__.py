@@ -11,7 +11,6 @@
     keeper.py     the ledger kept in step with the jobs there are
     logs.py       a worker's log by lines (AOM), from the OBS object, or from the preview
     following.py  what a person hears meanwhile, and what `show` adds
-    results.py    what a job says of itself in its output
     wheel.py      submitting through Huawei's own wheel, where it is installed
     regions.py    the regions' ids and endpoints
     explain.py    error codes, exit codes and log tails as causes with a mending hint

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from launcher.checks import Check, Task, failed, has_module, side_by_side
 from launcher.errors import LauncherError, PreflightError, ServiceError, UsageError
@@ -19,6 +20,7 @@ from launcher.modelarts.explain import AGENCY_PAGE, POOLS_PAGE, QUOTA_PAGE, SHOW
 from launcher.modelarts.place import Place, find_place
 from launcher.settings import masked_url
 from storage.errors import StorageError
+from storage.retry import waiting
 
 if TYPE_CHECKING:
     from launcher.jobs import Job
@@ -126,13 +128,14 @@ def check_endpoint(place: Place) -> Iterable[Check]:
         session.mount("https://", TrustingAdapter(place.ca_file))
         try:
             started = time.time()
-            answer = session.get(
-                place.endpoint + "/",
-                timeout=(min(10.0, place.timeout), place.timeout),
-                proxies=proxies,
-                allow_redirects=False,
-                stream=True,
-            )
+            with waiting(urlsplit(place.endpoint).netloc, tries=1):
+                answer = session.get(
+                    place.endpoint + "/",
+                    timeout=(min(10.0, place.timeout), place.timeout),
+                    proxies=proxies,
+                    allow_redirects=False,
+                    stream=True,
+                )
         except (requests.RequestException, OSError) as error:
             yield _unreachable(place, error)
             return
@@ -156,7 +159,8 @@ def _unreachable(place: Place, error: Exception) -> Check:
          "a private cloud or a proxy has an authority of its own: python -m launcher config init --ca-file FILE"),
         (requests.exceptions.Timeout, "it does not answer in time", f"look at network, proxy and region: {SHOW}"),
     ]  # fmt: skip
-    what, hint = "nobody answers there", f"look at the endpoint, the network and HTTPS_PROXY: {SHOW}"
+    what = "that host is not known" if "resolve" in str(error) else "nobody answers there"
+    hint = f"look at the endpoint, the network and HTTPS_PROXY: {SHOW}"
     what, hint = next(((text, mend) for kind, text, mend in kinds if isinstance(error, kind)), (what, hint))
     return Check("endpoint", "fail", f"{place.endpoint}: {what}", hint)
 

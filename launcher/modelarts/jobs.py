@@ -15,10 +15,12 @@ import re
 import time
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import urlsplit
 
 from launcher.errors import LauncherError, ServiceError, Unsettled
 from launcher.modelarts.client import NAME_TAKEN, Client
 from launcher.run import ACTIVE, FINAL, Run
+from storage.retry import Wait, waiting
 
 Json = dict[str, Any]
 
@@ -31,6 +33,11 @@ _ID = r"\w[\w.-]{0,127}"
 
 def create_once(client: Client, body: Json) -> Json:
     """The job of that name, which is there exactly once afterwards; ServiceError if it was refused."""
+    with waiting(urlsplit(client.place.endpoint).netloc) as pending:
+        return _created(client, body, pending)
+
+
+def _created(client: Client, body: Json, pending: Wait) -> Json:
     name = str(body["metadata"]["name"])
     doubt: ServiceError | None = None
     for attempt in range(1, CREATE_TRIES + 1):
@@ -38,6 +45,7 @@ def create_once(client: Client, body: Json) -> Json:
             return client.create(body)
         except ServiceError as error:
             refused = error
+        pending.failures, pending.tries, pending.why = attempt, CREATE_TRIES, refused.message
         if refused.status == 429 and doubt is None:  # nothing was done
             time.sleep(max(min(2.0**attempt / 2, 10.0), min(refused.asked, 120.0)))
             continue

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from launcher.errors import ServiceError
 from launcher.modelarts import jobs
 from launcher.modelarts.client import NO_JOB, Client
-from launcher.modelarts.results import results
+from launcher.results import results
 from launcher.run import ACTIVE, Run, now
 from storage.obs import ObsService
 from storage.urls import ObsUrl
@@ -148,7 +148,8 @@ class Keeper:
     def _results(self, run: Run) -> Json:
         if not run.output:
             return {}
-        return results(self.service.bucket(ObsUrl.parse(run.output).bucket), run.output)
+        place = ObsUrl.parse(run.output)
+        return results(self.service.bucket(place.bucket), place.key)
 
 
 def seconds(time_text: str) -> float:

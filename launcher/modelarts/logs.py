@@ -197,7 +197,7 @@ class WorkerLog:
         if lines and not position.hashes and self._is_rotated():
             self._leave(position)  # it may number from where the log begins now
             return b""
-        held = 0
+        held, position.rest = 0, b""
         if lines and not position.is_settled(lines[-1]):
             position.rest, last = lines.pop(), last - 1
             held = len(position.rest) + 1

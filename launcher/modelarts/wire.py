@@ -26,7 +26,7 @@ from launcher import __version__
 from launcher.errors import ServiceError
 from launcher.modelarts.place import Place
 from storage.obs.credentials import Keys
-from storage.retry import TRIES, Transient, patiently
+from storage.retry import TRIES, UNKNOWN_TRIES, Transient, patiently, waiting, waits_for
 
 SKEW_SECONDS = 240.0
 """A clock this wrong is set right by the service's `Date`; the service itself refuses requests 15 minutes off."""
@@ -54,6 +54,8 @@ class Wire:
         self.say = say
         self.offset = 0.0
         """Seconds by which the service's clock is ahead of ours, once it has refused ours."""
+        self._known: set[str] = set()
+        """Hosts that have answered."""
         self._http: Any = None
 
     def close(self) -> None:
@@ -95,7 +97,8 @@ class Wire:
             return patiently(once)
         for _ in range(3):
             try:
-                return once()
+                with waiting():
+                    return once()
             except Transient as error:
                 if not error.free:  # else it was refused for a clock or keys that have been mended: nothing was done
                     raise error.final from error.__cause__
@@ -110,13 +113,18 @@ class Wire:
         from urllib3.exceptions import HTTPError
 
         request = self._request(method, url, query, body, keys)
+        waits_for(_host(url))
         try:
             with self._client(request.schema, request.host).do_request_sync(request) as response:
                 data = self._whole(response)
+                self._known.add(_host(url))
                 return Answer(response.status_code, None, response.headers), data
         except (SdkException, requests.RequestException, HTTPError, OSError) as error:
-            final = _unanswered(what, url, error)
-            raise (final if "certificate" in final.message else _passing(final)) from error
+            final = _unanswered(what, self._whom(url, error), error)
+            if "certificate" in final.message:
+                raise final from error
+            is_wrong = "is not a known host" in final.message and _host(url) not in self._known
+            raise _passing(final, tries=UNKNOWN_TRIES if is_wrong else TRIES) from error
 
     def _request(self, method: str, url: str, query: Sequence[tuple[str, str]], body: Any, keys: Keys | None) -> Any:
         from huaweicloudsdkcore.sdk_request import SdkRequest
@@ -168,6 +176,14 @@ class Wire:
         proxy = self.place.proxy or _proxy_for(scheme, host)
         self._http._proxy = {"http": proxy, "https": proxy} if proxy else None
         return self._http
+
+    def _whom(self, url: str, error: Exception) -> str:
+        """Who it was that did not answer: the host, or the proxy before it."""
+        parts = urlsplit(url)
+        proxy = urlsplit(self.place.proxy or _proxy_for(parts.scheme, parts.netloc))
+        if proxy.hostname and "ProxyError" in str(error):
+            return f"the proxy {proxy.hostname}"  # no more of it: it may hold a password
+        return parts.netloc
 
     def _whole(self, response: Any) -> bytes:
         """The body, within a size and a time that no honest answer needs."""
@@ -259,11 +275,11 @@ def _told(text: bytes) -> tuple[str, str]:
     return "", ""
 
 
-def _unanswered(what: str, url: str, error: Exception) -> ServiceError:
+def _unanswered(what: str, whom: str, error: Exception) -> ServiceError:
     name, text = type(error).__name__, str(error)
     if name == "SslHandShakeException" or "SSL" in name:
         return ServiceError(
-            f"cannot {what}: the certificate of {_host(url)} is not trusted",
+            f"cannot {what}: the certificate of {whom} is not trusted",
             "a private cloud or a proxy has its own authority: python -m launcher config init --ca-file FILE",
         )
     if "timed out" in text or "Timeout" in name:
@@ -274,7 +290,7 @@ def _unanswered(what: str, url: str, error: Exception) -> ServiceError:
         why = "refuses connections"
     else:
         why = "broke the connection off"
-    return ServiceError(f"cannot {what}: {_host(url)} {why}", "python -m launcher doctor --target modelarts")
+    return ServiceError(f"cannot {what}: {whom} {why}", "python -m launcher doctor --target modelarts")
 
 
 def _nonsense(what: str, url: str, answer: Answer, text: bytes) -> ServiceError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -32,7 +31,7 @@ class LogChunk(msgspec.Struct, frozen=True):
 class Target(abc.ABC):
     """Where runs execute.
 
-    What every implementation guarantees, and the contract suite checks:
+    What every implementation guarantees, and the contract suite (``tests/targets/``) checks:
 
     1. ``create`` starts a run at most once, whatever happens: the run's id is its name.
     2. A run that ``create`` returned for goes on when the launcher ends or is killed.
@@ -40,7 +39,10 @@ class Target(abc.ABC):
        ended. (A process that the job put into a session of its own is out of reach.)
     4. After ``refresh`` has returned a final phase, ``read_log`` returns the log's last byte: whoever asks for the
        phase first and reads the log then has read all of it.
-    5. ``stop`` asks; the run ends within 15 s. A final phase never changes.
+    5. ``stop`` asks; the run ends within 15 s, and one that is stopped before it is created never starts. A final
+       phase never changes.
+    6. ``delete`` leaves nothing of the run, on the target, in the bucket or here; or its output and no more.
+    7. ``pull`` brings whole files: one that is torn or old is replaced, one that was interrupted is not there.
 
     Not guaranteed: that output reached the bucket when the machine itself went down; at most the last 30 s are lost.
     """
@@ -92,7 +94,10 @@ class Target(abc.ABC):
 
     @abc.abstractmethod
     def claim(self, run_id: str) -> AbstractContextManager[None]:
-        """While it is entered, this process answers for the run: from before it is written down until ``create``."""
+        """While it is entered, this process answers for the run: from before it is written down until ``create``.
+        Others leave the run alone. If it is left without ``create``, or the process dies, ``refresh`` gives the run a
+        final phase.
+        """
 
     @abc.abstractmethod
     def create(self, run: Run, ledger: Ledger) -> None:
@@ -112,6 +117,10 @@ class Target(abc.ABC):
     @abc.abstractmethod
     def read_log(self, run: Run, worker: int, cursor: int) -> LogChunk:
         """What follows the ``cursor`` in the worker's log, some MiB at most; empty when there is nothing new."""
+
+    def unfinished(self, cursor: Any) -> bytes:
+        """What ``read_log`` held back because it may be no whole line yet; for a reader that does not come again."""
+        return b""
 
     @abc.abstractmethod
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
@@ -151,20 +160,3 @@ class Target(abc.ABC):
     def notice(self, run: Run, idle: float) -> list[str]:
         """What a person who follows should hear now, each thing once; ``idle``: seconds since the log last grew."""
         return []
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process has the file locked; its lock ends with it."""
-    import fcntl
-
-    try:
-        descriptor = os.open(lock, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

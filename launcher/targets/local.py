@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launcher.errors import DataError, PreflightError
+from launcher.locks import is_held, take
 from launcher.paths import BUCKET, ROOT, Home
 from launcher.run import Run, now
-from launcher.targets.base import LogChunk, Target, is_held
+from launcher.targets.base import LogChunk, Target
 from launcher.targets.driver import Driver
 from storage.base import Storage
 from storage.filesystem import FileSystemStorage
@@ -122,8 +123,9 @@ class LocalTarget(Target):
     def claim(self, run_id: str) -> Iterator[None]:
         paths = self.home.run(run_id)
         paths.logs.mkdir(parents=True)
-        self._locks[run_id] = descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        _try_lock(descriptor)
+        descriptor = take(paths.lock)
+        assert descriptor is not None  # nobody else has heard of the run
+        self._locks[run_id] = descriptor
         paths.control.write_text("run \n")
         with open(paths.ballast, "wb") as ballast:
             os.posix_fallocate(ballast.fileno(), 0, BALLAST_BYTES) if hasattr(os, "posix_fallocate") else None
@@ -138,7 +140,7 @@ class LocalTarget(Target):
         paths = self.home.run(run.id)
         paths.request.write_text(json.dumps(run.request, indent=2), "utf-8")
         if not ledger.move(run.id, "Pending", since=("Creating",)):
-            ledger.move(run.id, "Terminated", ended_at=now(), message="stopped before it started")
+            ledger.move(run.id, "Terminated", ("Terminating",), ended_at=now(), message="stopped before it started")
             return
         driver, self.driver = self.driver or Driver(), None
         driver.drive(self.home.root, run.id, self._locks[run.id])
@@ -221,16 +223,6 @@ class LocalTarget(Target):
             "the launcher was killed before the run started" if run.phase == "Creating" else "its supervisor was killed"
         )
         ledger.move(run.id, "Abnormal", ended_at=now(), message=who)
-
-
-def _try_lock(descriptor: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _missing_modules(modules: Sequence[str], python: str) -> list[str]:

@@ -13,7 +13,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launcher.errors import DataError, ExitCode, LauncherError, RunNotFound, ServiceError, Unsettled, UsageError
+from launcher.errors import (
+    DataError,
+    ExitCode,
+    LauncherError,
+    PreflightError,
+    RunNotFound,
+    ServiceError,
+    Unsettled,
+    UsageError,
+)
+from launcher.locks import is_held, take
 from launcher.modelarts import jobs
 from launcher.modelarts.client import NO_JOB, Client
 from launcher.modelarts.following import Follower
@@ -24,7 +34,7 @@ from launcher.modelarts.request import Choice, again, body, choose
 from launcher.paths import Home
 from launcher.run import Run, now
 from launcher.settings import is_huaweis, load_settings
-from launcher.targets.base import LogChunk, Target, is_held
+from launcher.targets.base import LogChunk, Target
 from storage.base import Storage
 from storage.errors import AccessDenied, NotFound, StorageError
 from storage.obs import ObsService
@@ -75,7 +85,11 @@ class ModelArtsTarget(Target):
         self.service.close()
 
     def preflight(self, job: Job, python: str, in_place: Sequence[str]) -> None:
-        next(iter(self.storage().list(f"{self.root}/runs/-/")), None)  # is the bucket there, and ours?
+        try:
+            next(iter(self.storage().list(f"{self.root}/runs/-/")), None)  # is the bucket there, and ours?
+        except NotFound as error:
+            message = f"there is no bucket {self.bucket!r} at {self.at.obs.url}"
+            raise PreflightError(message, f"python -m launcher storage mb obs://{self.bucket} --storage obs") from error
         for url in in_place:
             place = ObsUrl.parse(url)
             try:
@@ -120,12 +134,10 @@ class ModelArtsTarget(Target):
 
     @contextlib.contextmanager
     def claim(self, run_id: str) -> Iterator[None]:
-        import fcntl
-
         paths = self.home.run(run_id)
         paths.root.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(paths.lock, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = take(paths.lock)
+        assert descriptor is not None  # nobody else has heard of the run
         try:
             yield
         finally:
@@ -136,7 +148,7 @@ class ModelArtsTarget(Target):
 
     def create(self, run: Run, ledger: Ledger) -> None:
         if ledger.get(run.id).phase != "Creating":
-            ledger.move(run.id, "Terminated", ended_at=now(), message="stopped before it started")
+            ledger.move(run.id, "Terminated", ("Terminating",), ended_at=now(), message="stopped before it started")
             return
         ledger.note(run.id, SENT, self.at.endpoint)
         created = False
@@ -192,6 +204,9 @@ class ModelArtsTarget(Target):
             began = run.started_at and run.ended_at
             ended = seconds(run.ended_at or now()) if began else 0.0
         return LogChunk(self._log(run, worker).read(position, ended), position)
+
+    def unfinished(self, cursor: Any) -> bytes:
+        return cursor.rest if isinstance(cursor, Position) else b""
 
     def stop(self, run: Run, ledger: Ledger, now: bool = False) -> None:
         stoppable = ("Creating", "Pending", "Running")

@@ -30,6 +30,7 @@ from typing import Any, TypeVar
 from launcher.errors import LauncherError
 from launcher.ledger import Ledger
 from launcher.paths import BUCKET, ROOT, Home
+from launcher.results import results
 from launcher.run import now
 from launcher.targets import driver
 from launcher.targets.container import Worker, free_port, oom_kills, out_of_memory
@@ -354,24 +355,8 @@ class Supervisor:
 
     def _results(self) -> dict[str, Any]:
         """``metrics``: the last line of metrics.jsonl; ``result``: result.json; None where the job wrote none."""
-        found: dict[str, Any] = {}
-        if not self.request["output_url"]:
-            return found
-        output, prefix = self._locate(self.request["output_url"])
-        for column, name in (("metrics", "metrics.jsonl"), ("result", "result.json")):
-            try:
-                with output.read(f"{prefix}/{name}") as stream:
-                    lines = stream.read().strip()
-            except (NotFound, StorageError, OSError):
-                continue
-            text = lines.splitlines()[-1] if column == "metrics" and lines else lines
-            try:
-                value = json.loads(text, parse_constant=lambda _: None)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(value, dict):
-                found[column] = value
-        return found
+        url = self.request["output_url"]
+        return results(*self._locate(url)) if url else {}
 
 
 def main(arguments: list[str]) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, List, TypeVar
 
 from ..errors import StorageError
-from ..retry import Transient, patiently
+from ..retry import Transient, patiently, waits_for
 from . import errors
 from .credentials import Credentials, Keys
 from .lanes import Lanes
@@ -35,6 +35,9 @@ class Channel:
         self.buffers = Buffers(in_flight // 2)
         self.lanes = Lanes()
         self._pool = Pool(settings, self.credentials)
+        self._host = settings.url.partition("//")[2]
+        self._is_known = False
+        """Whether the store has answered."""
         self._sdk: Any = None
         self._lock = threading.Lock()
 
@@ -100,14 +103,17 @@ class Channel:
                 self._sdk = None
 
     def _tried(self, what: str, call: Callable[[], T]) -> T:
+        waits_for(self._host)
         try:
-            return call()
+            answer = call()
         except (StorageError, Transient):
             raise
         except Exception as error:
             if is_network_error(error):
-                raise errors.broken(what, error) from error
+                raise errors.broken(what, error, self._is_known) from error
             raise
+        self._is_known = True
+        return answer
 
     def _refused(self, what: str, action: str, failure: errors.Failure, asked_with: Keys) -> Exception:
         """The error for an answer; a wrong clock and expired keys are mended here, once each."""

@@ -6,6 +6,7 @@ import socket
 from typing import TYPE_CHECKING, Optional
 from urllib.parse import unquote, urlsplit
 
+from .errors import UNKNOWN
 from .exchange import Line, patient
 from .settings import ObsSettings
 
@@ -17,7 +18,17 @@ def connect(settings: ObsSettings, host: str, port: int, context: Optional[ssl.S
     """A connection to `host`; with a context it is a TLS one, and the certificate must be the host's."""
     proxy = urlsplit(settings.proxy) if settings.proxy else None
     place = (host, port) if proxy is None else (proxy.hostname or "", proxy.port or 8080)
-    connected = socket.create_connection(place, settings.timeout)
+    try:
+        connected = socket.create_connection(place, settings.timeout)
+    except OSError as error:  # which does not say of whom it speaks
+        told = f"{place[0]}:{place[1]}: {error.strerror or error}"
+        if isinstance(error, socket.gaierror):
+            told = f"{place[0]} {UNKNOWN}"
+        if error.errno is None:
+            error.args = (told,)
+        else:
+            error.strerror = told
+        raise
     try:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if proxy is not None:

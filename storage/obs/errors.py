@@ -6,6 +6,7 @@ Sources: OBS API reference, "Error codes"; what the SDK does under each fault wa
 from __future__ import annotations
 
 import re
+import socket
 from typing import Dict, Mapping, NamedTuple, Optional, Tuple, Type
 
 from ..errors import (
@@ -19,7 +20,7 @@ from ..errors import (
     StorageFull,
     Unreachable,
 )
-from ..retry import Transient
+from ..retry import TRIES, UNKNOWN_TRIES, Transient
 from .dates import http_seconds
 
 
@@ -101,6 +102,9 @@ _PERMISSION = {
 """IAM action by what was tried (OBS user guide, "Permissions and supported actions")."""
 
 
+UNKNOWN = "is not a known host"
+
+
 def refused(what: str, action: str, failure: Failure) -> Exception:
     """The StorageError, or the Transient that holds it, for an answer. `what` opens the message, `action` is a key of
     the permissions above."""
@@ -115,16 +119,20 @@ def refused(what: str, action: str, failure: Failure) -> Exception:
     return error
 
 
-def broken(what: str, error: BaseException) -> Transient:
-    """What a network error means: it may pass."""
+def broken(what: str, error: BaseException, is_known: bool = True) -> Transient:
+    """What a network error means: it may pass. `is_known`: the store has answered before."""
     told = str(error) or type(error).__name__
+    is_unknown = isinstance(error, socket.gaierror)
+    if isinstance(error, socket.gaierror):
+        told = str(error.strerror) if UNKNOWN in told else f"the endpoint {UNKNOWN}"
     if "CERTIFICATE_VERIFY_FAILED" in told or type(error).__name__ == "SSLCertVerificationError":
         hint = (
             "the endpoint does not prove who it is: look at its name, or set OBS_CA_FILE to its authority's certificate"
         )
         return Transient(Unreachable(f"{what}: {told}", hint), tries=1)
     return Transient(
-        Unreachable(f"{what}: {told}", "look at the network, the proxy and the endpoint, and run it again")
+        Unreachable(f"{what}: {told}", "look at the network, the proxy and the endpoint, and run it again"),
+        tries=UNKNOWN_TRIES if is_unknown and not is_known else TRIES,
     )
 
 

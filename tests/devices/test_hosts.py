@@ -150,6 +150,19 @@ def test_a_host_that_is_full_keeps_no_half_release(
     assert os.listdir(plain.home / "x") == ["releases"]
 
 
+def test_a_login_that_never_starts_python_is_given_up(
+    home: Any, plain: Board, trained: Any, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("launcher.devices.remote.START_SECONDS", 1)
+    monkeypatch.setattr("launcher.waiting.PATIENCE", 0.2)
+    (plain.home / ".bashrc").write_text("exec sleep 5")
+    answer = deploy(cli, plain, trained)
+    told, error, hint = answer.err.splitlines()
+    assert answer.code == 1 and told == "waiting for board", answer
+    assert error == f"error: board has not started {plain.flags()[-1]} within 1 s"
+    assert hint.startswith("hint:  does its login wait for something? try: ssh ") and hint.endswith("--version")
+
+
 def test_another_host_key_is_told_apart_from_an_unknown_one(home: Any, plain: Board, trained: Any, cli: Any) -> None:
     (plain.folder / "known_hosts").write_text("board " + (plain.folder / "wrong_key.pub").read_text())
     answer = deploy(cli, plain, trained)

@@ -245,6 +245,19 @@ def test_a_killed_child_is_told(home: Any) -> None:
     assert caught.value.message == "slow.py was killed by signal 9" and "memory" in caught.value.hint
 
 
+def test_a_hint_names_the_run_that_is_meant(home: Any, trained: Any, cli: Any) -> None:
+    for checkpoint in (home.outputs / RUN / "checkpoints").glob("*.ckpt"):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:-1] + b"?")
+    for words in (["export", RUN, "--data", str(trained.data)], ["infer", str(checkpoint), "x.png"]):
+        answer = cli(*words)
+        assert answer.code == 1 and f"python -m launcher pull {RUN}" in answer.err, answer
+    model = home.outputs / RUN / "models" / "lenet5.onnx"
+    model.write_bytes(b"damaged")
+    for words in (["infer", RUN, "x.png"], ["convert", str(model), "--soc", "Ascend310", "-n"]):
+        answer = cli(*words)
+        assert answer.code == 1 and f"python -m launcher export {RUN}" in answer.err, answer
+
+
 def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 30
     while not path.exists():

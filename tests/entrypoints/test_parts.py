@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ from entrypoints.output import Output
 from jobs import JobError
 from jobs.lenet5 import JOB
 from storage import StorageError
+
+HOUSE = Path(__file__).resolve().parents[2]
 
 
 def test_help_names_every_parameter(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +83,30 @@ def test_scratch_of_a_worker_that_was_killed_goes_when_it_is_started_again(tmp_p
     (first / "data").mkdir()
     again = scratch("ma-job-1")
     assert sorted(tmp_path.iterdir()) == sorted([again, other, second_card, *nameless])
+
+
+def test_scratch_of_a_killed_process_goes_with_the_next_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from entrypoints.contract import scratch_folder as scratch; print(scratch('job', os.environ))"
+    )
+    code += "; sys.stdout.flush(); sys.stdin.read()"
+    environ = {**os.environ, "LAUNCHER_CACHE": str(tmp_path), "MA_VJ_NAME": ""}
+    pipe = subprocess.PIPE
+    words = [sys.executable, "-c", code]
+    children = [subprocess.Popen(words, cwd=HOUSE, env=environ, stdin=pipe, stdout=pipe, text=True) for _ in range(2)]
+    killed, living = (Path(child.stdout.readline().strip()) for child in children if child.stdout)
+    children[0].kill()
+    children[0].communicate()
+    (killed / "data").mkdir()
+    just_made = tmp_path / killed.name.replace(killed.name[-8:], "just_now")
+    somebodys = tmp_path / "modelarts_launcher_notes"
+    for folder in (just_made, somebodys):
+        folder.mkdir()
+    for folder in (killed, living, somebodys):
+        os.utime(folder, (1, 1))
+    again = Path(contract.scratch_folder("job", environ))
+    assert sorted(tmp_path.iterdir()) == sorted([again, living, just_made, somebodys])
+    children[1].communicate("")
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_data_sets(tmp_path):
 def test_there_is_a_script_for_each_shell(shell, cli):
     answer = cli("completion", shell)
     assert answer.code == 0 and "launcher" in answer.out
+    assert cli("completion", shell, "--json").json == {"shell": shell, "script": answer.out[:-1]}
 
 
 def test_bash_takes_the_script(cli):

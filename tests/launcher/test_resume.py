@@ -55,10 +55,11 @@ def test_a_step_is_passed_on_and_must_be_there(job: Any, cli: Any) -> None:
 
 
 def test_a_step_of_a_run_without_checkpoints(job: Any, cli: Any) -> None:
-    job.job("empty", "print(1)\n")
+    job.job("empty", "import sys; open(sys.argv[-1].partition('=')[2] + '/other', 'w').close()\n")
     run = cli("submit", "empty", "--json").json["id"]
     answer = cli("submit", "tiny", "--resume", f"{run}@10")
-    assert (answer.code, "it has none at all" in answer.err) == (1, True)
+    assert (answer.code, "it has none at all" in answer.err) == (1, True), answer
+    assert f"python -m launcher logs {run} --tail 50" in answer.err
 
 
 def test_keep_last_is_a_parameter_of_the_job(job: Any, cli: Any) -> None:

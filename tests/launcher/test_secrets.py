@@ -133,3 +133,13 @@ def test_nothing_of_our_own_is_flagged(room: str) -> None:
     paths = [path for path in (HOUSE / room).rglob("*") if path.is_file() and path.suffix in (".py", ".yaml")]
     assert paths
     assert not [found for path in paths for found in find_secrets(str(path), path.read_bytes())]
+
+
+def test_a_script_in_a_clone_of_this_can_be_submitted(project, cli) -> None:
+    """The tests have secrets to find, which are no part of a script beside them."""
+    (project.root / ".launcherignore").write_text((HOUSE / ".launcherignore").read_text())
+    (project.root / "tests").mkdir()
+    (project.root / "tests" / "keys.txt").write_text(f"HUAWEI_SK={SK}")
+    (project.root / "train.py").write_text("print('trained')")
+    answer = cli("submit", "--script", "train.py")
+    assert answer.code == 0 and answer.out == "trained\n", answer

@@ -27,28 +27,12 @@ def test_detach_prints_the_id_alone(project, cli):
     run = answer.out.strip()
     assert answer.code == 0 and answer.out == run + "\n"
     assert cli("wait", run, "--timeout", "0").code == 101
+    waited = cli("wait", run, "--timeout", "1")
+    assert waited.code == 101 and f"waiting for {run} (" in waited.err
+    followed = cli("logs", "-f", run)
+    assert followed.code == 0 and "Running: waiting for its first line" in followed.err
     assert cli("wait", run).code == 0
     assert cli("logs", run[:-1]).out == "later\n"
-
-
-def test_stop_lets_the_job_end_itself(project, cli):
-    script = """
-import signal, sys, time
-def end(*_):
-    print("saving"); sys.exit(143)
-signal.signal(signal.SIGTERM, end)
-print("ready")
-time.sleep(600)
-"""
-    project.job("tiny", script)
-    run = cli("submit", "tiny", "--detach").out.strip()
-    wait_until(lambda: "ready" in cli("logs", run).out)
-    assert cli("delete", "--yes", run).code == 1
-    assert cli("stop", run).code == 0
-    assert project.last()["phase"] == "Terminated" and project.last()["exit_code"] == 143
-    assert cli("logs", run).out == "ready\nsaving\n"
-    assert cli("wait", run).code == 103
-    assert cli("stop", run).code == 0, "stopping what has ended changes nothing"
 
 
 def test_stop_does_not_wait_for_the_data(project, cli):
@@ -100,7 +84,8 @@ def test_a_deaf_job_is_killed_after_the_grace(project, cli):
     project.job("tiny", script)
     run = cli("submit", "tiny", "--detach").out.strip()
     wait_until(lambda: "deaf" in cli("logs", run).out)
-    assert cli("stop", run).code == 0
+    answer = cli("stop", run)
+    assert answer.code == 0 and f"waiting for {run} to end" in answer.err
     assert (project.last()["phase"], project.last()["exit_code"]) == ("Terminated", 137)
 
 
@@ -120,7 +105,8 @@ def test_ctrl_c_stops_a_local_run(presses, project, launch):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
     assert "target local" in process.stderr.readline()
-    assert "stopping" in process.stderr.readline()
+    told = process.stderr.readline()
+    assert "stopping" in (process.stderr.readline() if "first line" in told else told), "a slow machine is told of"
     if presses == 2:
         process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)

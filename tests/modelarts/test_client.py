@@ -53,7 +53,7 @@ class Canned:
                 self.wfile.write(data)
                 self.close_connection = "X-Missing" in headers
 
-            do_GET = do_POST = do_DELETE = do_PUT = answer  # noqa: N815
+            do_GET = do_POST = do_DELETE = do_PUT = do_HEAD = answer  # noqa: N815
 
             def log_message(self, *_: Any) -> None:
                 pass

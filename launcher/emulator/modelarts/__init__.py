@@ -14,7 +14,6 @@
     objects       the object store as the platform sees it
     state         SQLite
     faults        the switchboard
-    locks         whose a folder is
     background    started, asked after and stopped from a command line
 
 Nothing here was compared with the real service: the sources are Huawei's public documents and SDKs, each named where a

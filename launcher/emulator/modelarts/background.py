@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import LauncherError
+from launcher.locks import is_held
 from launcher.targets.driver import IMPORT_PATH
-
-from .locks import is_held
 
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
@@ -39,7 +38,7 @@ class Running:
 
 def find(folder: Path) -> Running | None:
     """The emulator of that state folder, None when there is none or it does not serve yet."""
-    if not is_held(folder):
+    if not is_held(folder / "lock"):
         return None
     try:
         told = json.loads((folder / "emulator.json").read_text())
@@ -85,12 +84,12 @@ def stop(folder: Path) -> bool:
         told: dict[str, Any] = json.loads((folder / "emulator.json").read_text())
     except (OSError, ValueError):
         return False
-    if not is_held(folder):
+    if not is_held(folder / "lock"):
         return False
     with contextlib.suppress(ProcessLookupError):
         os.kill(told["pid"], signal.SIGTERM)
     ends = time.monotonic() + STOP_SECONDS
-    while is_held(folder):
+    while is_held(folder / "lock"):
         if time.monotonic() > ends:
             raise LauncherError(f"the emulator (process {told['pid']}) does not end", f"kill -9 {told['pid']}")
         time.sleep(0.02)

@@ -21,6 +21,7 @@ from typing import Any
 
 from launcher.errors import RunNotFound
 from launcher.ledger import Ledger
+from launcher.locks import is_held
 from launcher.paths import Home
 from launcher.run import Run, now
 from launcher.targets.container import SHOWN, stop_group
@@ -28,7 +29,6 @@ from launcher.targets.driver import Driver
 from launcher.targets.local import LocalTarget
 
 from .catalogue import FLAVORS, POOL_FLAVORS
-from .locks import is_held
 from .objects import Objects, place_of
 from .settings import Settings
 from .state import Job
@@ -91,7 +91,7 @@ class Runner:
 
     def is_driven(self, job_id: str) -> bool:
         """Whether a supervisor has the job, maybe after its end yet."""
-        return is_held(self.home.run(job_id).root)
+        return is_held(self.home.run(job_id).root / "lock")
 
     def never_began(self, job: Job) -> bool:
         """The run is over, and no supervisor ever took it up: an emulator was killed while it handed the run over.

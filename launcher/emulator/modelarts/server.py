@@ -22,13 +22,13 @@ from typing import Any
 from launcher.emulator.obs import Account as ObsAccount
 from launcher.emulator.obs import ObsServer
 from launcher.errors import LauncherError
+from launcher.locks import take
 from storage.obs import ObsSettings
 
 from .app import App
 from .faults import Faults
 from .house import Account, House, Say
 from .lifecycle import Lifecycle
-from .locks import take
 from .objects import Objects
 from .runner import Runner
 from .settings import Settings
@@ -46,7 +46,7 @@ class Busy(LauncherError):
 
 def busy(folder: Path) -> Busy:
     """The error for a second start."""
-    hint = f"python -m launcher emulator --status --state {folder}; or choose another folder with --state"
+    hint = f'eval "$(python -m launcher emulator --status --state {folder})" uses it; --state FOLDER starts another'
     return Busy(f"an emulator already runs on {folder}", hint)
 
 
@@ -198,7 +198,7 @@ class Emulator:
 def _lock(folder: Path) -> int:
     """The state folder's lock; Busy if another emulator has it."""
     ends = time.monotonic() + PROBED_SECONDS
-    while (descriptor := take(folder)) is None:
+    while (descriptor := take(folder / "lock")) is None:
         if time.monotonic() > ends:
             raise busy(folder)
         time.sleep(0.01)

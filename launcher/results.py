@@ -7,19 +7,16 @@ from typing import Any
 
 from storage.base import Storage
 from storage.errors import StorageError
-from storage.urls import ObsUrl
 
 LONGEST = 64 << 20
 
 
-def results(storage: Storage | None, output: str) -> dict[str, Any]:
-    """``metrics`` and ``result``; what the job did not write, or what cannot be read, is left out."""
+def results(storage: Storage, prefix: str) -> dict[str, Any]:
+    """``metrics`` and ``result`` of the output below the prefix; what is not there, or cannot be read, is left out."""
     found: dict[str, Any] = {}
-    if storage is None:
-        return found
     for column, name in (("metrics", "metrics.jsonl"), ("result", "result.json")):
         try:
-            with storage.read(f"{ObsUrl.parse(output).key}/{name}", 0, LONGEST) as stream:
+            with storage.read(f"{prefix}/{name}", 0, LONGEST) as stream:
                 text = stream.read().strip()
         except (StorageError, OSError):
             continue
