@@ -48,7 +48,7 @@ class LeNet5Job(Job):
     def trainer(self, data: Any, parameters: Any, device: str) -> Trainer:
         from .train import LeNet5Trainer
 
-        return LeNet5Trainer(data, parameters, loop_in_graph=device == "CPU")
+        return LeNet5Trainer(data, parameters, on_cpu=device == "CPU")
 
 
 JOB = LeNet5Job()
