@@ -40,7 +40,7 @@ class BatchLastLoss(nn.Cell):
 
 
 class ConvolvePool(nn.Cell):
-    """A 5x5 convolution, ReLU and 2x2 pooling: rows of channel, row and column times a batch to the same of the result."""
+    """A 5x5 convolution, ReLU and 2x2 pooling: from (channels * height * width, n) to the same of the result."""
 
     def __init__(self, channels: int, side: int, filters: int) -> None:
         super().__init__(auto_prefix=False)
@@ -97,7 +97,7 @@ def windows(channels: int, side: int) -> np.ndarray[Any, Any]:
 
 
 def corners() -> np.ndarray[Any, Any]:
-    """What puts a kernel into the four corners of a window when it is multiplied by it: (25, 4 * 36), zeros and ones."""
+    """What a kernel is multiplied by to lie in each corner of a window: (25, 4 * 36), zeros and ones."""
     found = np.zeros((KERNEL, KERNEL, 2, 2, WINDOW, WINDOW), np.float32)
     for row, column, down, right in np.ndindex(KERNEL, KERNEL, 2, 2):
         found[row, column, down, right, down + row, right + column] = 1
