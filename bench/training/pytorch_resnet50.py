@@ -124,17 +124,24 @@ def main() -> None:
         adopt(network, arguments.like)
     network = network.to(memory_format=layout)
     optimizer = torch.optim.SGD(network.parameters(), lr=parameters.lr_init, momentum=0.9, weight_decay=1e-4)
-    times, losses = [], []
+    times, processor, losses = [], [], []
     for images, labels in batches:
-        begun = time.perf_counter()
+        begun, busy = time.perf_counter(), time.process_time()
         optimizer.zero_grad()
         loss = functional.cross_entropy(network(images), labels.long())
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
         times.append(time.perf_counter() - begun)
+        processor.append(time.process_time() - busy)
         print(f"{times[-1]:.3f} s, loss {losses[-1]:.6f}", file=sys.stderr)
-    print(json.dumps({"version": f"PyTorch {torch.__version__}", "seconds": times[1:], "losses": losses}))
+    report = {
+        "version": f"PyTorch {torch.__version__}",
+        "seconds": times[1:],
+        "processor": processor[1:],
+        "losses": losses,
+    }
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":
