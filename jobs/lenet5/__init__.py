@@ -48,7 +48,7 @@ class LeNet5Job(Job):
     def trainer(self, data: Any, parameters: Any, device: str, shard: Shard = ALONE) -> Trainer:
         from .train import LeNet5Trainer
 
-        return LeNet5Trainer(data, parameters, loop_in_graph=device == "CPU", shard=shard)
+        return LeNet5Trainer(data, parameters, on_cpu=device == "CPU", shard=shard)
 
 
 JOB = LeNet5Job()

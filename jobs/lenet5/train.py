@@ -1,9 +1,9 @@
 """The training of LeNet-5: softmax cross-entropy and Momentum, many steps in one call of a compiled graph.
 
-What a step computes is the course's recipe, to the bit. What is left out is what surrounds a step there: the data
-pipeline, the copy of each batch, and Python, which here hands over only the order of an epoch's pictures and three
-numbers. The pictures are a constant of the graph, shared with numpy and never copied.
-`docs/decisions/0003-lenet5-speed.md` has figures.
+What a step computes is the course's recipe: to the bit, but on a CPU, where the same sums are added in another order
+(`batchlast`). What is left out is what surrounds a step there: the data pipeline, the copy of each batch, and Python,
+which here hands over only the order of an epoch's pictures and three numbers. The pictures are a constant of the graph,
+shared with numpy and never copied. `docs/decisions/0003-lenet5-speed.md` has figures.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from jobs.shared.pictures import Split, order
 from jobs.shared.together import mean_loss
 
 from . import Parameters
+from .batchlast import BatchLastLoss
 from .data import Mnist
 from .network import LeNet5
 
@@ -63,9 +64,10 @@ class TrainSteps(nn.Cell):
 
 
 class LeNet5Trainer(NetworkTrainer):
-    """`loop_in_graph`: whether the loop over steps is compiled too, which pays where a call costs as much as a step."""
+    """`on_cpu`: whether the loop over steps is compiled too, which pays where a call costs as much as a step, and the
+    loss computed as `BatchLastLoss` does."""
 
-    def __init__(self, data: Mnist, parameters: Parameters, loop_in_graph: bool, shard: Shard = ALONE) -> None:
+    def __init__(self, data: Mnist, parameters: Parameters, on_cpu: bool, shard: Shard = ALONE) -> None:
         ms.set_seed(parameters.seed)
         network = LeNet5()
         loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
@@ -73,9 +75,10 @@ class LeNet5Trainer(NetworkTrainer):
         super().__init__(network, optimizer, shard)
         self._data = data
         self._parameters = parameters
-        step = nn.TrainOneStepCell(nn.WithLossCell(network, loss), optimizer).set_train()
+        judged = BatchLastLoss(network, loss) if on_cpu else nn.WithLossCell(network, loss)
+        step = nn.TrainOneStepCell(judged, optimizer).set_train()
         self._step = TrainStep(mean_loss(step, shard.size), data.train)
-        self._steps = TrainSteps(self._step) if loop_in_graph else None
+        self._steps = TrainSteps(self._step) if on_cpu else None
         self._batches: Tuple[int, ms.Tensor] = (-1, None)
         self.steps_per_epoch = len(data.train.labels) // (parameters.batch_size * shard.size)
 

@@ -1,8 +1,9 @@
 """The training of ResNets: softmax cross-entropy, Momentum, weight decay, a loss scale; the batches prepared beside it.
 
 A batch takes numpy some milliseconds (32 pictures at 224x224: 18 on one core), which threads spend while the network is
-busy with the batch before. On an Ascend or GPU the batches go by way of a queue on the device (sink mode), and the
-network computes in float16, but for what needs more (O2).
+busy with the batch before. On a CPU the network's sums are added in another order (`batchlast`). On an Ascend or GPU
+the batches go by way of a queue on the device (sink mode), and the network computes in float16, but for what needs
+more (O2).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from jobs.shared.pictures import Split, order
 from jobs.shared.together import mean_loss
 
 from . import Parameters
+from .batchlast import BatchLastLoss
 from .data import Cifar10, Draws, augment, draw, prepare
 from .network import build
 from .schedule import rates
@@ -201,6 +203,9 @@ class ResNetTrainer(NetworkTrainer):
     def _build_step(self, mixed: bool) -> nn.Cell:
         loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
         scale = self._parameters.loss_scale
+        if self._on_cpu:
+            judged = BatchLastLoss(self._network, loss, self._parameters.image_size)
+            return nn.TrainOneStepCell(judged, self._optimizer, scale).set_train()
         if not mixed:
             return nn.TrainOneStepCell(nn.WithLossCell(self._network, loss), self._optimizer, scale).set_train()
         manager = ms.FixedLossScaleManager(scale, drop_overflow_update=False)

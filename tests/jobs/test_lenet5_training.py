@@ -1,4 +1,4 @@
-"""What the fast training computes is what the recipe computes, to the bit."""
+"""What the fast training computes is what the recipe computes: to the bit, or on a CPU as nearly as float32 has it."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ def prepared(digits: Path, mindspore: Any) -> data.Mnist:
     return data.prepare(data.read(str(digits)))
 
 
-def test_a_call_of_many_steps_is_the_recipe_step_by_step(prepared: data.Mnist, mindspore: Any) -> None:
+@pytest.mark.parametrize("device", ["CPU", "Ascend"])
+def test_the_training_is_the_recipe_step_by_step(prepared: data.Mnist, mindspore: Any, device: str) -> None:
     """Two epochs of MindSpore's own TrainOneStepCell, fed a batch at a time from Python, give the same weights."""
     from mindspore import nn
 
     from jobs.lenet5.network import LeNet5
 
-    trainer = JOB.trainer(prepared, Parameters(), "CPU")
+    trainer = JOB.trainer(prepared, Parameters(), device)
     ours = [trainer.train(epoch, 0, 10) for epoch in range(2)]
 
     mindspore.set_seed(Parameters().seed)
@@ -43,11 +44,42 @@ def test_a_call_of_many_steps_is_the_recipe_step_by_step(prepared: data.Mnist, m
     for epoch in range(2):
         batches = order(len(labels), 32, Parameters().seed, epoch)
         losses = [step(mindspore.Tensor(images[b]), mindspore.Tensor(labels[b])).asnumpy() for b in batches]
-        assert ours[epoch] == pytest.approx(float(np.sum(losses)), rel=1e-6)
+        assert ours[epoch] == pytest.approx(float(np.sum(losses)), rel=1e-5)
     state = trainer.state()
-    assert all(
-        parameter.asnumpy().tobytes() == state[parameter.name].tobytes() for parameter in network.get_parameters()
+    for parameter in network.get_parameters():
+        theirs, found = parameter.asnumpy(), state[parameter.name]
+        if device == "CPU":  # the sums are added in another order there
+            np.testing.assert_allclose(found, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+        else:
+            assert found.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.parametrize("batch", [1, 7, 32])
+def test_the_loss_for_a_cpu_is_that_of_the_network_and_so_are_its_gradients(mindspore: Any, batch: int) -> None:
+    """On pictures half of which is one grey, where all four pixels of a pooling are equal."""
+    from mindspore import nn
+
+    from jobs.lenet5.batchlast import BatchLastLoss
+    from jobs.lenet5.network import LeNet5
+
+    random = np.random.RandomState(batch)
+    images = random.standard_normal((batch, 1, 32, 32)).astype(np.float32)
+    images[:, :, :, 10:26] = 0.4
+    given = mindspore.Tensor(images), mindspore.Tensor(random.randint(0, 10, batch).astype(np.int32))
+    network = LeNet5()
+    loss = nn.SoftmaxCrossEntropyWithLogits(sparse=True, reduction="mean")
+
+    def judged(cell: Any) -> Any:
+        return mindspore.value_and_grad(cell, None, network.trainable_params())(*given)
+
+    (ours, our_gradients), (theirs, their_gradients) = (
+        judged(BatchLastLoss(network, loss)),
+        judged(nn.WithLossCell(network, loss)),
     )
+    assert float(ours.asnumpy()) == pytest.approx(float(theirs.asnumpy()), rel=1e-6)
+    for one, other in zip(our_gradients, their_gradients, strict=True):
+        largest = np.abs(other.asnumpy()).max()
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=0, atol=1e-5 * largest)
 
 
 @pytest.mark.parametrize("cuts", [[1, 10], [3, 4, 10], list(range(1, 11))])
@@ -59,14 +91,6 @@ def test_the_bits_do_not_depend_on_how_steps_are_cut_into_calls(prepared: data.M
     for first, stop in zip([0, *cuts], cuts, strict=False):
         cut.train(0, first, stop)
     assert bits(cut.state()) == bits(whole.state())
-
-
-def test_a_device_that_is_called_once_a_step_computes_the_same(prepared: data.Mnist) -> None:
-    """Ascend and GPU take this way; here the CPU does."""
-    looped, single = (JOB.trainer(prepared, Parameters(), device) for device in ("CPU", "Ascend"))
-    single.compile()
-    assert single.train(0, 0, 10) == pytest.approx(looped.train(0, 0, 10), rel=1e-6)
-    assert bits(single.state()) == bits(looped.state())
 
 
 def test_compiling_changes_nothing(prepared: data.Mnist) -> None:
