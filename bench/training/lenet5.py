@@ -47,9 +47,7 @@ def main(rounds: int, quick: bool, default: bool, data: str, torch: str) -> None
 
     step_ms = {name: [1000 * least(report) / steps for report in found] for name, found in reports.items()}
     print(f"LeNet-5, batch 32, {steps} steps an epoch, three epochs; {rounds} rounds. {runs.machine()}.\n")
-    print(
-        "| | s, three epochs: min | median | ms a step: min | median | processor ms a step: min | times ours | accuracy |"
-    )
+    print("| | s, three epochs: min | median | ms a step: min | median | processor ms: min | times ours | accuracy |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, found in reports.items():
         sums = [sum(report["seconds"]) for report in found]
