@@ -47,9 +47,7 @@ def main(rounds: int, quick: bool, default: bool, data: str, torch: str) -> None
 
     step_ms = {name: [1000 * least(report) / steps for report in found] for name, found in reports.items()}
     print(f"LeNet-5, batch 32, {steps} steps an epoch, three epochs; {rounds} rounds. {runs.machine()}.\n")
-    print(
-        "| | s, three epochs: min | median | ms a step: min | median | processor ms a step: min | times ours | accuracy |"
-    )
+    print("| | s, three epochs: min | median | ms a step: min | median | processor ms: min | times ours | accuracy |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, found in reports.items():
         sums = [sum(report["seconds"]) for report in found]
@@ -58,10 +56,9 @@ def main(rounds: int, quick: bool, default: bool, data: str, torch: str) -> None
         cells += [f"{min(1000 * least(report, 'processor') / steps for report in found):.2f}"]
         print("|", " | ".join([*cells, runs.ratio(step_ms[name], step_ms["ours"]), accuracies(found)]), "|")
     if default_ms:
-        cells = [f"recipe, default wheel ({default_version}; {DEFAULT_STEPS} steps)", "", "", f"{min(default_ms):.2f}"]
-        print(
-            "|", " | ".join([*cells, f"{statistics.median(default_ms):.2f}", runs.ratio(default_ms, step_ms["ours"])])
-        )
+        name = f"recipe, default wheel ({default_version}; {DEFAULT_STEPS} steps)"
+        cells = [name, "", "", f"{min(default_ms):.2f}", f"{statistics.median(default_ms):.2f}", ""]
+        print("|", " | ".join([*cells, runs.ratio(default_ms, step_ms["ours"]), ""]), "|")
     print("\nms a step: of a run's best epoch but the first, in which MindSpore's recipe compiles.")
     print("Times ours: of the medians (of the minima).")
     if not quick:
