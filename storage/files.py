@@ -20,6 +20,7 @@ import time
 from typing import BinaryIO, Callable, Iterator, Optional, Sequence, Tuple, Union, cast
 
 from .base import AnyPath, Progress
+from .durable import sync_folder
 from .errors import Corrupt, LinkRefused, SourceChanged, translated
 
 CHUNK = 1 << 20
@@ -243,7 +244,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    _sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
 
 
 def write_small(path: str, data: bytes, durable: bool = True) -> None:
@@ -264,7 +265,7 @@ def write_small(path: str, data: bytes, durable: bool = True) -> None:
             os.unlink(temporary)
         raise
     if durable:
-        _sync_folder(os.path.dirname(path))
+        sync_folder(os.path.dirname(path))
 
 
 @contextlib.contextmanager
@@ -296,7 +297,7 @@ def resuming(path: str, token: str) -> Iterator[BinaryIO]:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
         raise
-    _sync_folder(os.path.dirname(path))
+    sync_folder(os.path.dirname(path))
 
 
 def is_temporary(name: str) -> bool:
@@ -337,8 +338,12 @@ def refuse_linked_folders(root: str, names: Sequence[str]) -> None:
 
 def temporary_beside(path: str) -> str:
     """A name for a file that will become `path`. No process here has another one of that name at this time."""
+    return _temporary_in(os.path.dirname(path))
+
+
+def _temporary_in(folder: str) -> str:
     number = (os.getpid() & 0xFFFFFF) << 40 | next(_numbers) & 0xFFFFFFFFFF
-    return os.path.join(os.path.dirname(path), f"{RESERVED}{number:016x}.part")
+    return os.path.join(folder, f"{RESERVED}{number:016x}.part")
 
 
 _numbers = itertools.count(int.from_bytes(os.urandom(5), "big"))
@@ -348,7 +353,7 @@ def _create_beside(path: str) -> Tuple[str, int]:
     """A new temporary file's name, and its descriptor. The folder is made when it is found missing."""
     folder = os.path.dirname(path)
     for _ in range(_PRUNE_RETRIES):
-        temporary = temporary_beside(path)
+        temporary = _temporary_in(folder)
         try:
             return temporary, os.open(temporary, _CREATE_FLAGS, 0o666)
         except FileNotFoundError:  # or someone has pruned the empty folder
@@ -375,14 +380,3 @@ def lock(stream: BinaryIO) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync_folder(folder: str) -> None:
-    """Make a rename survive a power cut. Windows cannot open folders and needs no such call."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

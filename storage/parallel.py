@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import threading
 import time
 from collections import deque
-from typing import Any, Callable, Deque, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from .base import Progress
 
@@ -43,26 +44,27 @@ class Pace:
         bulk work (BULK)       one more, up to twice the cores, while a core is free
         busy                   no more
 
-    When more threads have brought no more items (less than HELPED times the rate; a machine that others keep busy
-    looks idle from here), there are as many again as before, and the next REST_LOOKS looks add none.
+    When more threads have brought no more items (less than HELPED times the rate), there are as many again as before,
+    and the next REST_LOOKS looks add none.
 
-    `first` is how many there are at the start. `clock` and `cpu` give seconds: wall time, and this process' CPU time.
+    `first` is how many there are at the start. `clock` and `cpu` give seconds: wall time, and the CPU time that this
+    process has used or wanted (`Wanted`).
     """
 
     def __init__(
         self,
         limit: int,
         clock: Callable[[], float] = time.monotonic,
-        cpu: Callable[[], float] = time.process_time,
+        cpu: Optional[Callable[[], float]] = None,
         cores: Optional[int] = None,
         first: int = 1,
     ) -> None:
         self.limit = max(1, limit)
         self.first = min(first, self.limit)
         self._clock = clock
-        self._cpu = cpu
+        self._cpu = cpu or Wanted()
         self._cores = cores or os.cpu_count() or 1
-        self._last = _Reading(clock(), cpu(), 0, 0)
+        self._last = _Reading(clock(), self._cpu(), 0, 0)
         self._rate_before = 0.0
         self._workers_before = 0
         self._settling = False
@@ -99,6 +101,30 @@ class Pace:
         if bytes_per_cpu > BULK and busy < 0.8 * self._cores and workers < 2 * self._cores:
             return min(self.limit, workers + 1)
         return workers
+
+
+class Wanted:
+    """Called, the seconds for which threads of this process have had a core, or stood in line for one: a process that
+    others keep from running is not waiting for the store, and more threads would only fight for the interpreter's lock.
+    Standing in line is known on Linux only, and not looked for among more than MOST threads."""
+
+    MOST = 32
+
+    def __init__(self, threads: str = "/proc/self/task") -> None:
+        self._threads = threads
+        self._lined_up: Dict[str, int] = {}
+        """Thread -> nanoseconds at the last look."""
+        self._total = 0
+
+    def __call__(self) -> float:
+        with contextlib.suppress(OSError, ValueError, IndexError):  # a thread that has ended
+            threads = os.listdir(self._threads)
+            for thread in threads if len(threads) <= self.MOST else ():
+                with open(os.path.join(self._threads, thread, "schedstat"), "rb", 0) as file:
+                    now = int(file.read(100).split()[1])
+                self._total += max(0, now - self._lined_up.get(thread, 0))
+                self._lined_up[thread] = now
+        return time.process_time() + self._total / 1e9
 
 
 class _Reading(NamedTuple):

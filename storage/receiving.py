@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 
 from . import processes
 from .base import AnyPath, Progress, Storage
+from .durable import later, sync_disks, sync_folders
 from .errors import NotFound, translated
 from .files import hash_file, refuse_linked_folders, sweep
 from .manifest import Entry, Manifest, committed
@@ -51,6 +52,8 @@ def download_tree(
     there = _prepare(root, itertools.chain(tree.alone, tree.packed))
     crew = Crew(workers or storage.workers, progress)
     tally = Tally()
+    changed: Set[str] = set()
+    """Folders that files have come into."""
 
     def is_there(name: str, path: str, size: int, sha256: str, key: str) -> bool:
         if name.rpartition("/")[0] not in there:
@@ -71,7 +74,11 @@ def download_tree(
 
     def fetched(item: Union[Entry, Piece], result: Sequence[Any]) -> None:
         assert isinstance(item, Entry)
-        (tally.there if result[0] else tally.sent)(item.size)
+        if result[0]:
+            tally.there(item.size)
+        else:
+            changed.add(item.path.rpartition("/")[0])
+            tally.sent(item.size)
 
     def done(size: int) -> None:
         crew.advance(size)
@@ -100,20 +107,25 @@ def download_tree(
     ]
     items: Iterator[Union[Entry, Piece]] = itertools.chain(pieces(tree.packed), tree.alone)
     crew.run(fetch, items, crew.pace_for([entry.size for entry in tree.alone[:_LOOKED_AT]]), helpers)
-    if tree.packed and hasattr(os, "sync"):
-        os.sync()  # files from shards are not fsynced one by one
+    with translated(f"cannot write {root}"):
+        if tree.packed:
+            sync_disks(root, {place.path.rpartition("/")[0] for place in tree.packed})  # shards' files are not fsynced
+        elif changed:
+            sync_folders(root, changed)
     return tally.result()
 
 
 def fetch_file(
     storage: Storage, prefix: str, root: str, entry: Entry, is_folder_there: bool, advance: Callable[[int], None]
 ) -> bool:
-    """Bring one file of the tree; whether it was there. Without its folder it cannot have been."""
+    """Bring one file of the tree; whether it was there. Without its folder it cannot have been. Its folder is the
+    caller's to fsync."""
     key, path = below(prefix, entry.path), os.path.join(root, *entry.path.split("/"))
     if is_folder_there and _is_right(storage, path, entry.size, entry.sha256, key):
         advance(entry.size)
         return True
-    storage.download(key, path, entry.sha256, advance)
+    with later:
+        storage.download(key, path, entry.sha256, advance)
     return False
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import threading
 import time
 from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .base import Storage
-from .errors import Corrupt, translated
+from .errors import Corrupt, from_os_error, translated
 from .files import CHUNK, SourceFile, glance, sha256_of, sweep, temporary_beside, write_small
 from .packing import BLOCK, TAIL, Place, Shard, header, verify
 
@@ -17,6 +18,13 @@ PIECE = 16 << 20
 """Bytes of a shard that one request fetches."""
 GAP = 1 << 20
 """Bytes that are rather fetched in vain than with a request of their own before and after them."""
+
+_MANY_SMALL = 16 << 10
+"""Bytes of a mean file below which unpacking is next to nothing but work under the interpreter's lock."""
+_turn = threading.Lock()
+"""Who unpacks such files holds it, and lets go of it to wait for the next block: threads that fight for the
+interpreter's lock at every file take up to twice the CPU of one (20,000 files of 3 KiB: 0.8 s, and 1.3 to 1.9 s with
+four)."""
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 
@@ -105,8 +113,9 @@ def unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[
             done(0)
         return
     folders: Dict[str, str] = {}
-    with storage.read(key, start, length) as stream:
-        blocks = _Blocks(stream, start)
+    turn = _turn if length < _MANY_SMALL * len(piece.places) else threading.Lock()
+    with storage.read(key, start, length) as stream, turn:
+        blocks = _Blocks(stream, start, turn)
         for place in piece.places:
             data = blocks.take(place.offset, place.size)
             verify(data, place, key)
@@ -122,8 +131,9 @@ def unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[
 class _Blocks:
     """A stream that is taken in order, with gaps left out; its first byte is number `start` of the shard."""
 
-    def __init__(self, stream: BinaryIO, start: int) -> None:
+    def __init__(self, stream: BinaryIO, start: int, turn: threading.Lock) -> None:
         self._stream = stream
+        self._turn = turn
         self._block = b""
         self._first = start
         """Number of the block's first byte."""
@@ -143,7 +153,11 @@ class _Blocks:
 
     def _next(self) -> bool:
         self._first += len(self._block)
-        self._block = self._stream.read(CHUNK)
+        self._turn.release()
+        try:
+            self._block = self._stream.read(CHUNK)
+        finally:
+            self._turn.acquire()
         return bool(self._block)
 
 
@@ -201,5 +215,7 @@ def _content(member: Member, read: Optional[Read]) -> Tuple[bytes, str]:
 
 
 def _put(path: str, data: bytes) -> None:
-    with translated(f"cannot write {path}"):
+    try:
         write_small(path, data, durable=False)
+    except OSError as error:
+        raise from_os_error(error, f"cannot write {path}") from error

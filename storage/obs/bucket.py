@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import time
 from dataclasses import asdict
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, cast
@@ -21,6 +20,7 @@ from . import download, multipart
 from .answers import NO_PAGE
 from .channel import BYTES_IN_FLIGHT, Channel
 from .dates import http_seconds
+from .digests import md5_in, sha256_in
 from .settings import ObsSettings
 from .stream import ObjectStream
 from .wire import Data, Reply
@@ -31,8 +31,6 @@ PAGE = 1000
 """Keys a deletion takes at once (OBS API reference)."""
 COPY_SINGLE = 5 << 30
 """Bytes that one copy request may copy (OBS API reference, "Copying objects")."""
-
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class ObsStorage(Storage):
@@ -175,8 +173,8 @@ class ObsStorage(Storage):
         """One try of a PUT, its ETag compared if we know what it must be."""
         reply = self.channel.ask_once(what, "write", call)
         expected = checks.get("content-md5", "")
-        etag = md5_in(reply.headers)
-        if expected and etag and base64.b64decode(expected).hex() != etag:
+        etag = md5_in(reply.headers) if expected else ""
+        if etag and base64.b64decode(expected).hex() != etag:
             raise Transient(Corrupt(f"{what}: the bytes that arrived are not those that were sent", "try again"))
         return reply
 
@@ -248,32 +246,6 @@ class ObsStorage(Storage):
 def from_recipe(recipe: Mapping[str, Any]) -> ObsStorage:
     """The bucket, for a worker process: it has a fourth of the usual memory."""
     return ObsStorage(Channel(ObsSettings(**recipe["settings"]), BYTES_IN_FLIGHT // 4), recipe["name"])
-
-
-def sha256_in(headers: Mapping[str, str]) -> str:
-    """What our own upload has left in the metadata; "" if there is none."""
-    found = headers.get("x-obs-meta-sha256") or headers.get("x-amz-meta-sha256") or ""
-    return found if _SHA256.fullmatch(found) else ""
-
-
-def part_size_in(headers: Mapping[str, str]) -> int:
-    """The bytes of a part that our own upload has left in the metadata, if the ETag is made of the parts' MD5s; else
-    0."""
-    found = headers.get("x-obs-meta-part-size") or headers.get("x-amz-meta-part-size") or ""
-    etag = headers.get("etag", "").strip('"').lower()
-    is_composite = re.fullmatch("[0-9a-f]{32}-[0-9]+", etag) is not None and not _is_encrypted(headers)
-    return int(found) if found.isdigit() and is_composite else 0
-
-
-def md5_in(headers: Mapping[str, str]) -> str:
-    """The MD5 of the content that the ETag is, for objects of one part that the store has not encrypted; else ""."""
-    etag = headers.get("etag", "").strip('"').lower()
-    return etag if not _is_encrypted(headers) and re.fullmatch("[0-9a-f]{32}", etag) else ""
-
-
-def _is_encrypted(headers: Mapping[str, str]) -> bool:
-    """Whether the store has encrypted it: then the ETag is no MD5 of the content."""
-    return any(name.startswith(("x-obs-server-side", "x-amz-server-side")) for name in headers)
 
 
 def _seconds(date: str) -> float:

@@ -11,6 +11,7 @@ from ..base import AnyPath, ObjectInfo, Progress
 from ..errors import Corrupt, translated
 from ..files import CHUNK, SMALL, receive, resuming, sha256_of, write_small
 from ..retry import Transient, patiently
+from .digests import md5_in, part_size_in, sha256_in
 from .lanes import Task
 from .stream import ObjectStream
 
@@ -79,11 +80,9 @@ class _Check:
     """What the bytes must be, and whether they are."""
 
     def __init__(self, bucket: ObsStorage, stream: ObjectStream, sha256: str, target: str) -> None:
-        from .bucket import md5_in, part_size_in, sha256_in
-
         self._target = target
         self.sha256 = sha256 or sha256_in(stream.headers)
-        self._digest = hashlib.sha256()
+        self._digest: Any = None
         self._etag = ""
         self._md5: Any = None
         if not self.sha256:
@@ -104,12 +103,13 @@ class _Check:
             self._md5.update(data)
 
     def update(self, data: Any) -> None:
+        if self._digest is None:
+            self._digest = hashlib.sha256()
         self._digest.update(data)
         self.update_md5(data)
 
     def finish(self) -> None:
-        """Corrupt if they are not."""
-        self.found = self._digest.hexdigest()
+        """Corrupt if they do not have the MD5 that they must have."""
         self._md5_is_right()
 
     def _md5_is_right(self) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
+from functools import lru_cache
 from typing import Dict, List, Mapping, Tuple, Union
 
 Data = Union[bytes, bytearray, memoryview]
@@ -28,6 +29,7 @@ _MOST_LINES = 100
 _MOST_LINE = 1 << 12
 """Of a chunk's size, and of a trailer."""
 _MOST_INTERIM = 20
+_USUAL = 80
 _NO_BODY = (204, 304)
 _UNTIL_CLOSE = -1
 _BLOCKED = sys.platform.startswith("linux")
@@ -64,7 +66,10 @@ class Line:
         sock = self._socket
         try:
             if len(data) <= _JOINED:
-                sock.sendall(head + data if data else head)
+                joined = head + data if data else head
+                sent = sock.send(joined)  # sendall costs a TLS socket twice as much
+                if sent < len(joined):
+                    sock.sendall(joined[sent:])
             else:
                 sock.sendall(head)
                 view = memoryview(data)
@@ -115,10 +120,12 @@ class Line:
 
     def read(self) -> bytes:
         """The rest of the body; BadAnswer if it ends early."""
-        if not self._left and not self._is_chunked:
-            return b""
+        left, rest = self._left, self._rest
+        if not self._is_chunked and 0 <= left <= len(rest):
+            self._left, self._rest = 0, rest[left:]
+            return rest[:left]
         parts: List[bytes] = []
-        size = self._left if 0 < self._left <= 1 << 20 and not self._is_chunked else 1 << 16
+        size = left if 0 < left <= 1 << 20 and not self._is_chunked else 1 << 16
         buffer = memoryview(bytearray(size))
         while True:
             count = self.readinto(buffer)
@@ -240,15 +247,24 @@ def _headers(lines: List[str]) -> Dict[str, str]:
         raise BadAnswer(f"the answer has over {_MOST_LINES} headers")
     headers: Dict[str, str] = {}
     for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        name = name.lower()
-        if not colon or not name or name[0] in " \t" or name[-1] in " \t" or "\n" in line or "\r" in line:
-            raise BadAnswer(f"{line!r:.60} is no header")
-        value = value.strip(" \t")
+        name, value = _usual(line) if len(line) <= _USUAL else _header(line)
         if name == "content-length" and headers.get(name, value) != value:
             raise BadAnswer("the answer says twice how long it is")
         headers[name] = value
     return headers
+
+
+def _header(line: str) -> Tuple[str, str]:
+    """Name, in small letters, and value."""
+    name, colon, value = line.partition(":")
+    name = name.lower()
+    if not colon or not name or name[0] in " \t" or name[-1] in " \t" or "\n" in line or "\r" in line:
+        raise BadAnswer(f"{line!r:.60} is no header")
+    return name, value.strip(" \t")
+
+
+_usual = lru_cache(maxsize=256)(_header)
+"""Most lines are those of the answer before. Longer ones than _USUAL are not kept."""
 
 
 def _number(text: str, base: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import re
 from functools import lru_cache
 from typing import Any, Dict, Tuple
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from .credentials import Keys
 
 PREFIX = {"obs": "x-obs-", "v2": "x-amz-"}
 """What the dialect's own headers start with."""
+_PLAIN = re.compile("[A-Za-z0-9_.~/-]*").fullmatch
+"""What stands for itself."""
 _SCHEME = {"obs": "OBS", "v2": "AWS"}
 
 
@@ -29,12 +32,14 @@ def sign(
     prefix = PREFIX[dialect]
     if keys.token:
         headers[prefix + "security-token"] = keys.token
-    lines = [method, headers.get("content-md5", ""), headers.get("content-type", ""), headers["date"]]
-    lines.extend(f"{name}:{headers[name]}" for name in sorted(headers) if name.startswith(prefix))
+    own = [name for name in headers if name.startswith(prefix)]
+    own.sort()
+    signed = "".join([f"{name}:{headers[name]}\n" for name in own])
+    md5, kind = headers.get("content-md5", ""), headers.get("content-type", "")
     resource = f"/{bucket}/{path}" if path or host_style else f"/{bucket}"
-    text = "\n".join(lines) + "\n" + resource
-    inner, outer = (half.copy() for half in _halves(keys.secret))
-    inner.update(text.encode())
+    before, after = _halves(keys.secret)
+    inner, outer = before.copy(), after.copy()
+    inner.update(f"{method}\n{md5}\n{kind}\n{headers['date']}\n{signed}{resource}".encode())
     outer.update(inner.digest())
     signature = binascii.b2a_base64(outer.digest(), newline=False).decode()
     headers["authorization"] = f"{_SCHEME[dialect]} {keys.access}:{signature}"
@@ -42,7 +47,7 @@ def sign(
 
 def encoded(key: str) -> str:
     """A key as it stands in a URL."""
-    return quote(key, "/~")
+    return key if _PLAIN(key) else quote(key, "/~")
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, Dict, Mapping, Optional
 
 from ..errors import Corrupt, Unreachable
+from ..files import SMALL
 from ..retry import Transient, patiently
 from .errors import broken
 from .wire import Opened, is_network_error
@@ -45,6 +46,10 @@ class ObjectStream(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """No more than what is left is asked for, so that no large buffer is made for a small object."""
         left = self.size - self._done
+        if size < 0 and not self._done and left <= SMALL:
+            whole = self._at_once()
+            if whole is not None:
+                return whole
         buffer = bytearray(left if size < 0 else min(size, left))
         view = memoryview(buffer)
         count = 0
@@ -78,6 +83,20 @@ class ObjectStream(io.RawIOBase):
     def close(self) -> None:
         self._drop()
         super().close()
+
+    def _at_once(self) -> Optional[bytes]:
+        """A small object, most of which came together with the head; None, and nothing read, if the line broke."""
+        if self._opened is None:
+            return None
+        try:
+            data = self._opened.read()
+        except Exception:  # those that last come again
+            data = b""
+        self._drop()
+        if len(data) != self.size:
+            return None
+        self._done = self.size
+        return data
 
     def _some(self, buffer: memoryview) -> int:
         if self._opened is None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storage import parallel
-from storage.parallel import BULK, LOOK_SECONDS, REST_LOOKS, Crew, Pace
+from storage.parallel import BULK, LOOK_SECONDS, REST_LOOKS, Crew, Pace, Wanted
 
 
 class Machine:
@@ -201,3 +203,22 @@ def test_what_a_helper_puts_aside_is_done_here_however_early_it_has_taken_everyt
     monkeypatch.setattr(Crew, "_start", patient)
     crew.run(done.append, range(9), helpers=[helper])
     assert (taken, done) == ([1, 3, 5, 7], [0, 2, 4, 6, 8])
+
+
+def test_standing_in_line_for_a_core_is_not_waiting_for_the_store(tmp_path: Path) -> None:
+    def stands(thread: str, seconds: float) -> None:
+        (tmp_path / thread).mkdir(exist_ok=True)
+        (tmp_path / thread / "schedstat").write_text(f"12345 {int(seconds * 1e9)} 7\n")
+
+    wanted = Wanted(str(tmp_path))
+    before = wanted()
+    stands("1", 100)
+    stands("2", 50)
+    assert 150 <= wanted() - before < 200
+    stands("1", 300)
+    shutil.rmtree(tmp_path / "2")  # it has ended: what it stood still counts
+    assert 350 <= wanted() - before < 400
+    for number in range(Wanted.MOST):
+        stands(str(1000 + number), 1000)
+    assert wanted() - before < 400
+    assert Wanted(str(tmp_path / "nowhere"))() <= time.process_time()

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from launcher.emulator.obs import Account
 from storage import Storage, errors, pipes, processes
 from storage.errors import StorageError
 from storage.hashcache import HashCache
 from storage.manifest import Manifest, scan
+from storage.obs import ObsService, ObsSettings
 from storage.transfer import download_tree, send_tree, upload_tree
+from tests.servers.emulated import serving
 from tests.servers.process import Server
 from tests.storage.conftest import fresh_bucket
 
@@ -41,6 +48,21 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
     monkeypatch.setattr(processes, "_start", remembered)
     monkeypatch.setattr(processes, "MANY", 10)
     return children
+
+
+@pytest.fixture
+def helped(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many items each worker was told at a time."""
+    told: list[int] = []
+    take = processes.Crew.take
+
+    def counted(crew: processes.Crew, *given: Any) -> list[Any]:
+        items = take(crew, *given)
+        told.extend([len(items)] if items else [])
+        return items
+
+    monkeypatch.setattr(processes.Crew, "take", counted)
+    return told
 
 
 @pytest.fixture
@@ -97,6 +119,88 @@ def test_the_same_tree_arrives_both_ways(
 
 def slow(_: int) -> None:
     time.sleep(0.002)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param("seaweedfs", marks=pytest.mark.slow), pytest.param("radosgw", marks=pytest.mark.radosgw)]
+)
+def test_a_real_server_gets_and_gives_the_same_tree(
+    servers: Callable[[str], Server],
+    tmp_path: Path,
+    started: list[subprocess.Popen[bytes]],
+    helped: list[int],
+    name: str,
+) -> None:
+    files = tree(tmp_path / "tree", 900)
+    with fresh_bucket(servers(name), processes="1") as opened:
+        manifest, result = send_tree(tmp_path / "tree", opened, "a/b", progress=slow)
+        assert (result.sent_files, sum(helped) > 0) == (len(files), True)
+        helped.clear()
+        result = download_tree(opened, "a/b", tmp_path / "copy", progress=slow)
+        assert (result.sent_files, sum(helped) > 0) == (len(files), True)
+        assert contents(tmp_path / "copy") == files
+        opened.delete(["a/b.manifest.json"])
+        assert upload_tree(tmp_path / "tree", opened, "a/b", manifest).already_there == len(files)
+    assert len(started) == 3 and all_gone(started)
+
+
+class _Metadata(BaseHTTPRequestHandler):
+    """What a server in the cloud asks for temporary keys; `current` are those that it gets."""
+
+    current = "FIRST"
+    asked: list[str] = []  # noqa: RUF012  # one server at a time
+
+    def do_GET(self) -> None:
+        self.asked.append(self.current)
+        keys = {"access": self.current, "secret": "s", "securitytoken": "t", "expires_at": "2099-01-01T00:00:00Z"}
+        data = json.dumps({"credential": keys}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_temporary_keys_that_end_meanwhile_are_renewed_by_the_worker_too(
+    tmp_path: Path, started: list[subprocess.Popen[bytes]], helped: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = tree(tmp_path / "tree", 1500)
+    total = sum(map(len, files.values()))
+    accounts = {"FIRST": Account("s", token="t"), "SECOND": Account("s", token="t")}
+    with (
+        serving(tmp_path / "root", None, None, **accounts) as server,
+        HTTPServer(("127.0.0.1", 0), _Metadata) as metadata,
+    ):
+        threading.Thread(target=metadata.serve_forever).start()
+        monkeypatch.setenv("OBS_METADATA", f"http://127.0.0.1:{metadata.server_port}")
+        _Metadata.current, _Metadata.asked = "FIRST", []
+        moved = 0
+
+        def progress(count: int) -> None:
+            nonlocal moved
+            moved += count
+            if moved > total / 3 and _Metadata.asked.count("FIRST") == 2:  # the worker has some of them already
+                _Metadata.current = "SECOND"
+                server.accounts["FIRST"] = Account("s", token="t", expires=1)
+            slow(count)
+
+        settings = {"credentials": "ecs", "signature": "obs", "addressing": "path", "processes": "1"}
+        service = ObsService(ObsSettings(endpoint=server.endpoint, **settings))
+        service.make_bucket("bucket")
+        bucket = service.bucket("bucket")
+        try:
+            assert send_tree(tmp_path / "tree", bucket, "x", progress=progress)[1].sent_files == len(files)
+        finally:
+            metadata.shutdown()
+            service.close()
+        assert _Metadata.asked == ["FIRST", "FIRST", "SECOND", "SECOND"]
+        assert sum(helped) > 0 and all_gone(started)
+        again = ObsService(ObsSettings(endpoint=server.endpoint, access_key="SECOND", secret_key="s", token="t"))
+        download_tree(again.bucket("bucket"), "x", tmp_path / "copy")
+        again.close()
+    assert contents(tmp_path / "copy") == files
 
 
 def test_an_error_of_a_worker_is_raised_as_it_was(
