@@ -13,38 +13,20 @@ From then on all ranks do the same steps, and whatever one of them decides alone
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import socket
 import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, MutableMapping, Optional, Sequence, Tuple
 
 from jobs import ALONE, JobError, Shard, State, Trainer
 
 from .contract import Container
+from .ranktable import rank_table
+from .scheduler import LOOPBACK, ROLE, await_scheduler, ranks_a_node, use_scheduler
 
 if TYPE_CHECKING:
     import numpy as np
 
-ROLE = "MS_ROLE"
-SCHEDULER = "MS_SCHED"
-WORKER = "MS_WORKER"
-PORT = "8118"
-"""Where the scheduler listens if nothing says so: msrun's own default."""
-
-MEET_SECONDS = 600
-"""How long ranks wait for each other; msrun's own default."""
-
-TABLE_SECONDS = 600.0
-"""How long the platform may take to complete the rank table."""
-
-LOOK_SECONDS = 0.5
-"""How often the scheduler looks whether it is still needed."""
-
-TABLE = "jobstart_hccl.json"
 PIECE = 1 << 20
 """Numbers in one piece of a state that is shared: 4 MiB."""
 
@@ -83,6 +65,12 @@ class Cluster:
         """The exit code that anybody was asked to stop with, else 0; and the first rank's number of steps."""
         told = self.gather((stop, steps))
         return int(max(row[0] for row in told)), int(told[0][1])
+
+    def leave(self) -> None:
+        """Wait until all have come to their end, the first one after it has sent everything: a platform ends the rest
+        once one has ended.
+        """
+        self.gather((0,))
 
     def share(self, state: State) -> State:
         """The first rank's state, on every rank."""
@@ -125,20 +113,23 @@ class Cluster:
         return {"accuracy": accuracy, "loss": loss, "samples": samples}, 0
 
 
-def join(container: Container, device: str, scratch: str) -> Cluster:
+def join(
+    container: Container, device: str, scratch: str, scheduler: "Optional[subprocess.Popen[bytes]]" = None
+) -> Cluster:
     """Meet the other ranks of this run, if there are any, and have MindSpore average their gradients.
 
-    MindSpore must have been set to `device`. Blocks until all are there; JobError if they do not come.
+    MindSpore must have been set to `device`; `scheduler` is what `prepare` gave, if it was called. Blocks until all are
+    there; JobError if they do not come.
     """
     if container.size == 1:
         return Cluster()
     if not os.environ.get(ROLE):
         if device == "Ascend":
-            _use_rank_table(os.environ, scratch)
+            _use_rank_table(os.environ, container, scratch)
         else:
-            _use_scheduler(os.environ, container)
+            scheduler = use_scheduler(os.environ, container)
     if os.environ.get(ROLE):
-        _await_scheduler(os.environ)
+        await_scheduler(os.environ, scheduler)
     import mindspore
     from mindspore.communication import get_group_size, get_rank, init
 
@@ -152,6 +143,12 @@ def join(container: Container, device: str, scratch: str) -> Cluster:
             "look for the one that ended, in the other logs; or train alone: --nodes 1 --devices 1",
         ) from error
     shard = Shard(get_rank(), get_group_size())
+    if shard != (container.rank, container.size):
+        raise JobError(
+            f"MindSpore counts this process as rank {shard.rank} of {shard.size}, and RANK_ID and RANK_SIZE as "
+            f"{container.rank} of {container.size}",
+            "start msrun with --node_rank, or set RANK_ID and RANK_SIZE for each process",
+        )
     parallel = mindspore.ParallelMode.DATA_PARALLEL
     mindspore.set_auto_parallel_context(parallel_mode=parallel, gradients_mean=True, device_num=shard.size)
     from jobs.shared.together import Sum
@@ -160,138 +157,23 @@ def join(container: Container, device: str, scratch: str) -> Cluster:
     return Cluster(shard, lambda numbers: add(mindspore.Tensor(numbers)).asnumpy())
 
 
-def prepare(container: Container, environ: MutableMapping[str, str]) -> None:
+def prepare(container: Container, environ: MutableMapping[str, str]) -> "Optional[subprocess.Popen[bytes]]":
     """What ranks on CPUs need before MindSpore is imported: the scheduler on its way, and processors of their own."""
-    if not environ.get(ROLE):
-        _use_scheduler(environ, container)
+    scheduler = None if environ.get(ROLE) else use_scheduler(environ, container)
     _pin(container, environ)
+    return scheduler
 
 
-def is_scheduler() -> bool:
-    """Whether this process was started with the boot file only to be the scheduler."""
-    return os.environ.get(ROLE) == SCHEDULER
-
-
-def schedule() -> int:
-    """Be the scheduler, until all ranks have ended; the exit code.
-
-    MindSpore's own is a child: it notices a rank that died after half a minute or more, and msrun, which has ended the
-    others at once, waits for it; nor would it hear a signal. So it is ended when those are gone for which it is there.
-    """
-    environ = {**os.environ, "MS_TOPO_TIMEOUT": os.environ.get("MS_TOPO_TIMEOUT", str(MEET_SECONDS))}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    parent, started = os.getppid(), False
-    child = subprocess.Popen([sys.executable, "-c", "import mindspore.communication as c; c.init()"], env=environ)
-    try:
-        while child.poll() is None and os.getppid() == parent:
-            time.sleep(LOOK_SECONDS)
-            if _is_msrun(parent):
-                others = _live_children(parent) - {os.getpid()}
-                if started and not others:
-                    break
-                started = started or bool(others)
-    finally:
-        code = child.poll()
-        child.kill()
-        child.wait()
-    return code or 0
-
-
-def rank_table(path: str, scratch: str, patience: float = TABLE_SECONDS) -> str:
-    """The file that HCCL takes, made of the platform's if need be, once that is complete; JobError if it never is.
-
-    Custom images are given the folder of the file, and the scheduler's own form ("template two"), which names groups of
-    instances where HCCL wants servers and ranks.
-    """
-    if os.path.isdir(path):
-        path = os.path.join(path, TABLE)
-    deadline = time.monotonic() + patience
-    while True:
-        table = _read_table(path)
-        if table.get("status") == "completed":
-            break
-        if time.monotonic() > deadline:
-            raise JobError(
-                f"the rank table {path} is not complete after {patience:.0f} s (status {table.get('status')!r})",
-                "other nodes of the run may not have started: look at its events, and submit it again",
-            )
-        time.sleep(0.5)
-    if "server_list" in table:
-        return path
-    made = os.path.join(scratch, "rank_table.json")
-    with open(made, "w") as file:
-        json.dump(_for_hccl(table, path), file)
-    return made
-
-
-def _for_hccl(table: Dict[str, Any], path: str) -> Dict[str, Any]:
-    servers: Dict[str, List[Dict[str, str]]] = {}
-    try:
-        instances = [instance for group in table["group_list"] for instance in group["instance_list"]]
-        for instance in instances:
-            servers.setdefault(instance["server_id"], []).extend(instance["devices"])
-        rank, found = 0, []
-        for server, devices in servers.items():
-            numbered = []
-            for device in devices:
-                place = {"device_id": device["device_id"], "device_ip": device["device_ip"], "rank_id": str(rank)}
-                numbered.append(place)
-                rank += 1
-            found.append({"server_id": server, "device": numbered})
-    except (KeyError, TypeError) as error:
-        raise JobError(f"{path} is no rank table: {error!r} is missing", "train with MA_RUN_METHOD: msrun") from error
-    return {"version": "1.0", "server_count": str(len(found)), "server_list": found, "status": "completed"}
-
-
-def _read_table(path: str) -> Dict[str, Any]:
-    """Empty while it is not there, or only half of it."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            table = json.load(file)
-    except (OSError, ValueError):
-        return {}
-    return table if isinstance(table, dict) else {}
-
-
-def _use_rank_table(environ: MutableMapping[str, str], scratch: str) -> None:
+def _use_rank_table(environ: MutableMapping[str, str], container: Container, scratch: str) -> None:
     path = environ.get("RANK_TABLE_FILE", "")
     if not path:
         raise JobError(
             "the run has several devices, and neither RANK_TABLE_FILE nor MS_ROLE says how they meet",
             "set MA_RUN_METHOD: msrun in the environment of job.yaml",
         )
-    environ["RANK_TABLE_FILE"] = rank_table(path, scratch)
-
-
-def _use_scheduler(environ: MutableMapping[str, str], container: Container) -> None:
-    """What msrun does, for this process; the first rank starts the scheduler too."""
-    first_host = environ.get("VC_WORKER_HOSTS", "").split(",")[0]
-    environ.setdefault("MS_SCHED_HOST", first_host or "127.0.0.1")
-    environ.setdefault("MS_SCHED_PORT", PORT)
-    environ.setdefault("MS_TOPO_TIMEOUT", str(MEET_SECONDS))
-    environ["MS_WORKER_NUM"] = str(container.size)
-    if container.rank == 0:
-        subprocess.Popen(
-            [sys.executable, os.path.abspath(sys.argv[0])],
-            env={**environ, ROLE: SCHEDULER, "GLOG_v": "4"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    environ[ROLE] = WORKER
-    environ["MS_NODE_ID"] = str(container.rank)
-
-
-def _await_scheduler(environ: MutableMapping[str, str]) -> None:
-    """Until it listens, or is not going to: MindSpore, when it finds nobody there, tries again only much later."""
-    place = (environ.get("MS_SCHED_HOST", "127.0.0.1"), int(environ.get("MS_SCHED_PORT", PORT)))
-    deadline = time.monotonic() + MEET_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(place, 5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
+    environ["RANK_TABLE_FILE"] = rank_table(path, container.size, scratch)
+    environ.setdefault("RANK_ID", str(container.rank))  # a custom image is not told
+    environ.setdefault("RANK_SIZE", str(container.size))
 
 
 @contextlib.contextmanager
@@ -310,40 +192,13 @@ def _pin(container: Container, environ: MutableMapping[str, str]) -> None:
     here = _ranks_here(container, environ)
     if here > 1 and hasattr(os, "sched_setaffinity"):
         processors = sorted(os.sched_getaffinity(0))
-        own = processors[container.rank % here :: here]
-        if own:
-            os.sched_setaffinity(0, own)
+        own = processors[container.rank % here :: here] or [processors[container.rank % len(processors)]]
+        os.sched_setaffinity(0, own)
 
 
 def _ranks_here(container: Container, environ: MutableMapping[str, str]) -> int:
     """How many ranks this machine has: all of them if they meet on the loopback, else those of its devices."""
-    if environ.get("MS_SCHED_HOST", environ.get("VC_WORKER_HOSTS", "").split(",")[0]) == "127.0.0.1":
-        return container.size
-    nodes = environ.get("VC_WORKER_NUM") or environ.get("MA_NUM_HOSTS") or "1"
-    return max(1, container.size // int(nodes)) if nodes.isdigit() and int(nodes) else 1
-
-
-def _is_msrun(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"msrun" in file.read()
-    except OSError:
-        return False
-
-
-def _live_children(parent: int) -> "set[int]":
-    """Linux only: elsewhere, and of a parent that has gone, none."""
-    found = set()
-    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat") as file:
-                    state, its_parent = file.read().rpartition(")")[2].split()[:2]
-            except (OSError, ValueError):
-                continue
-            if int(its_parent) == parent and state != "Z":
-                found.add(int(name))
-    return found
+    return container.size if environ.get("MS_SCHED_HOST") == LOOPBACK else ranks_a_node(container, environ)
 
 
 def _room(words: int) -> int:

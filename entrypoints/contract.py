@@ -73,10 +73,11 @@ class Container:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Container:
-        """RANK_ID and RANK_SIZE are set where the boot file runs once a card, VC_* where it runs once a node."""
+        """RANK_ID and RANK_SIZE are set where the boot file runs once a card, VC_* where it runs once a node; DLS_* are
+        those of the first training service."""
         return cls(
-            rank=_number(environ, ("RANK_ID", "VC_TASK_INDEX"), 0),
-            size=_number(environ, ("RANK_SIZE", "VC_WORKER_NUM", "MA_NUM_HOSTS"), 1),
+            rank=_number(environ, ("RANK_ID", "VC_TASK_INDEX", "DLS_TASK_INDEX"), 0),
+            size=max(1, _number(environ, ("RANK_SIZE", "VC_WORKER_NUM", "MA_NUM_HOSTS", "DLS_TASK_NUMBER"), 1)),
             device_id=_number(environ, ("ASCEND_DEVICE_ID", "DEVICE_ID"), 0),
             run=environ.get("MA_VJ_NAME", ""),
         )
@@ -221,7 +222,8 @@ def explain(error: BaseException, who: str = "") -> int:
         message, hint = str(error), "free space or give access there, and start again with --resume"
     else:
         message, hint = f"{type(error).__name__}: {error}", "LAUNCHER_DEBUG=1 shows where this came from"
-    print(f"error: {who}{_line(message)}\nhint: {_line(hint)}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"error: {who}{_line(message)}\nhint: {_line(hint)}\n")  # at once: several may share a log
+    sys.stderr.flush()
     return 1
 
 

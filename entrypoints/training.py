@@ -32,10 +32,11 @@ from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
 
 from jobs import BadLoss, Epoch, Job, JobError, Trainer
 
-from . import checkpoints, cluster, devices, drill, resuming, staging
+from . import checkpoints, cluster, devices, drill, resuming, scheduler, staging
 from .contract import Arguments, Container, explain, parse, scratch_folder
 from .metrics import METRICS, Metrics, as_line
 from .output import Output
+from .staging import Say
 from .stopping import StopRequest
 
 STOP_SECONDS = 12.0
@@ -51,9 +52,8 @@ PROGRESS_SECONDS = 10.0
 def main(job: Job, argv: Optional[Sequence[str]] = None) -> int:
     """Run a job as the boot file's arguments say; the exit code."""
     begun = time.monotonic()
-    if cluster.is_scheduler():
-        return cluster.schedule()
-    role = os.environ.get(cluster.ROLE)
+    if scheduler.is_scheduler():
+        return scheduler.schedule()
     stop = StopRequest()
     container = Container.of(os.environ)
     if hasattr(sys.stdout, "reconfigure"):
@@ -67,7 +67,7 @@ def main(job: Job, argv: Optional[Sequence[str]] = None) -> int:
             shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
         code = explain(error, f"rank {container.rank}: " if container.size > 1 else "")
-    if container.size > 1 and (code or os.environ.get(cluster.ROLE) != role):
+    if container.size > 1 and (code or os.environ.get(scheduler.ROLE)):
         sys.stdout.flush()  # MindSpore's own end waits for other ranks, which may wait for this one, and says much
         os._exit(code)
     return code
@@ -105,6 +105,8 @@ class Run:
         self._published_at = 0.0
         self._kill_step = -1
         self._evaluation: Dict[str, float] = {}
+        self._say: Say = say if container.rank == 0 else quiet
+        self._note: Say = note if container.rank == 0 else quiet
         self._trainer: Trainer
         self._cluster = cluster.Cluster()
         self._publisher: Optional[checkpoints.Publisher] = None
@@ -133,9 +135,8 @@ class Run:
         settings = " ".join(f"{name}={value}" for name, value in vars(self._parameters).items())
         for line in self._trainer.advice():
             self._say(line)
-        together = f" ({self._cluster.shard.size} devices together)" if self._cluster.shard.size > 1 else ""
-        steps = f"{self._trainer.steps_per_epoch} steps per epoch"
-        self._say(f"training {self._job.name} on {device}{together}: {settings}, {steps}")
+        where = f"{device} ({self._cluster.shard.size} devices together)" if self._cluster.shard.size > 1 else device
+        self._say(f"training {self._job.name} on {where}: {settings}, {self._trainer.steps_per_epoch} steps per epoch")
         return self._train(start) or self._finish()
 
     def _prepare(self, raw: Any) -> Tuple[str, Any]:
@@ -143,22 +144,14 @@ class Run:
         target, place = self._arguments.device_target, self._container
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(self._job.prepare, raw)
+            child = None
             if place.size > 1:
                 self._stop.watch()
-                if target == "CPU" or (target == "auto" and devices.present() == ["CPU"]):
-                    cluster.prepare(place, os.environ)
+                if target == "CPU" or (target == "auto" and "Ascend" not in devices.present()):
+                    child = cluster.prepare(place, os.environ)
             device = devices.start(target, place.device_id, self._note)
-            self._cluster = cluster.join(place, device, self._scratch)
+            self._cluster = cluster.join(place, device, self._scratch, child)
             return device, prepared.result()
-
-    def _say(self, text: str) -> None:
-        """A line about the run, from the first of its processes."""
-        if self._container.rank == 0:
-            say(text)
-
-    def _note(self, text: str) -> None:
-        if self._container.rank == 0:
-            note(text)
 
     def _read_data(self) -> Any:
         """The raw data; errors name data_url, wherever the data was copied or unpacked to."""
@@ -230,9 +223,10 @@ class Run:
         """All epochs that are left; the exit code if the run was stopped, else 0."""
         for epoch in range(start.epoch, self._epochs):
             at = self._train_epoch(start if epoch == start.epoch else Position(epoch))
-            if at.step < self._trainer.steps_per_epoch or (self._stop.code and self._cluster.shard.size == 1):
+            self._stop.code, _ = self._cluster.agree(self._stop.code, 0)
+            if self._stop.code:
                 return self._stopped(at)
-            self._publish(at, STOP_SECONDS if self._stop.code else None)
+            self._publish(at)
         return 0
 
     def _train_epoch(self, at: Position) -> Position:
@@ -289,6 +283,7 @@ class Run:
     def _astray(self, error: BadLoss, epoch: int) -> JobError:
         """What to say when the loss is no number; the checkpoints that are on their way arrive first."""
         self._output.flush(STOP_SECONDS)
+        self._cluster.leave()
         last = self._publisher.newest() if self._publisher else ""
         return JobError(
             f"the loss is {error.loss} in epoch {epoch + 1}, step {error.step}",
@@ -319,6 +314,7 @@ class Run:
         deadline = time.monotonic() + STOP_SECONDS
         self._publish(at, STOP_SECONDS)
         arrived = self._output.flush(max(0.0, deadline - time.monotonic()))
+        self._cluster.leave()
         name = signal.Signals(self._stop.code - 128).name
         self._say(f"stopped by {name}; --resume continues after step {self._published}")
         if not arrived:
@@ -330,6 +326,7 @@ class Run:
         seconds = time.monotonic() - self._begun
         if not evaluation:
             self._output.flush(STOP_SECONDS)
+            self._cluster.leave()
             name = signal.Signals(self._stop.code - 128).name
             self._say(f"stopped by {name} after the last step; --resume evaluates")
             return self._stop.code
@@ -343,7 +340,7 @@ class Run:
         if self._publisher:
             self._output.write("result.json", as_line(result))
             self._output.flush()
-        self._cluster.gather((0,))  # nobody is missed before the first has sent everything
+        self._cluster.leave()
         for line in self._trainer.evaluation_lines(evaluation):
             self._say(line)
         self._say(
@@ -397,3 +394,7 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """The same, beside the matter, on stderr."""
     print(text, file=sys.stderr, flush=True)
+
+
+def quiet(_: str) -> None:
+    """Nothing: the first rank says it for all."""

@@ -82,12 +82,10 @@ class Resources(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def wanted_flavor(self) -> str:
-        """`flavor`, with as many cards as `devices` says; ValueError if both say how many, and not the same."""
+        """`flavor`, with as many cards as `devices` says, if it does not say itself that it has more than one."""
         found = _CARDS.fullmatch(self.flavor.strip())
-        if not self.devices or not found:
+        if not self.devices or not found or found[2] not in (None, "1"):
             return self.flavor
-        if found[2] not in (None, "1", str(self.devices)):
-            raise ValueError(f"resources: flavor says {found[2]} cards, and devices says {self.devices}")
         return f"{found[1]}{self.devices}*{found[3]}"
 
 
@@ -193,7 +191,6 @@ class JobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"name: {self.name!r} must be 1-40 letters, digits, - and _, beginning with no sign")
         msgspec.structs.force_setattr(self, "boot_file", _inside(self.boot_file, "boot_file"))
-        _ = self.resources.wanted_flavor  # it checks
         if not self.boot_file.endswith(".py"):
             raise ValueError(f"boot_file: {self.boot_file!r} is no Python file (.py)")
         for key, value in self.parameters.items():

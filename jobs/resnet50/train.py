@@ -194,7 +194,7 @@ class ResNetTrainer(NetworkTrainer):
         try:
             self.train(0, 0, 1)
         except (RuntimeError, ValueError, TypeError) as error:
-            if self._parameters.feed == "sink":  # asked for by name
+            if self._parameters.feed == "sink" or self.shard.size > 1:  # asked for by name; or others wait in this step
                 raise
             self._sunk, self._no_queue = False, (str(error).strip().splitlines() or [type(error).__name__])[0]
         self.restore(before)

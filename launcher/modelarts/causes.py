@@ -68,8 +68,8 @@ def cause_of(
         if not any(found_kind in found for found_kind in _IMPLIED_BY.get(cause.kind, (cause.kind,))):
             found.setdefault(cause.kind, cause)
     causes = list(found.values())
-    if len(causes) > 1:  # an exception is the echo of what stands before it
-        causes = [cause for cause in causes if cause.kind != "exception"] or causes
+    if len(causes) > 1:  # an exception is the echo of what stands before it, and the end of a rank that of both
+        causes = [cause for cause in causes if cause.kind not in _ECHOES] or causes
     return causes[:MOST]
 
 
@@ -243,7 +243,14 @@ RULES = (
         "the script ended with {name}",
         "python -m launcher logs RUN --tail 200 has the traceback; try it here: python -m launcher submit JOB",
     ),
+    _Rule(
+        "rank-ended",
+        r"proc-rank-(?P<rank>\d+)-device-(?P<device>\d+)\b.{0,60}has exited",
+        "rank {rank} (card {device} of its node) ended, so the platform ended the others",
+        "its last lines say why; each card's own log: python -m launcher pull RUN --logs",
+    ),
 )  # fmt: skip
+_ECHOES = ("exception", "rank-ended")
 _RULES = tuple((rule, re.compile(rule.pattern)) for rule in RULES)
 
 EXIT_CODES: dict[int, tuple[str, str, str]] = {

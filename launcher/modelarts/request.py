@@ -41,6 +41,11 @@ def choose(spec: JobSpec, place: Place, flavors: Sequence[Json], engines: Sequen
     """PreflightError when the region has nothing that fits, with what it has."""
     pool = spec.resources.pool or place.pool
     flavor = _flavor(spec, place.region, flavors, pool)
+    wanted, cards = spec.resources.devices, max(1, _cards(flavor))
+    if wanted and wanted != cards and not pool:
+        raise PreflightError(
+            f"the flavor {describe(flavor)} has {cards} cards a node, and devices says {wanted}", f"--devices {cards}"
+        )
     engine = _engine(spec, flavor, engines)
     where = f"pool {pool}" if pool else "public pool"
     reason = f"{flavor['flavor_id']} ({describe(flavor)}, {where}), {engine['engine_version']}"

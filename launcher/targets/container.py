@@ -79,7 +79,8 @@ class Worker:
         else:
             boot = str(self.code_dir / self.request["boot_file"])
             command = [self.request["python"], boot, *self._arguments()]
-        if self.devices > 1 or self.request["environment"].get("MA_RUN_METHOD") == "msrun":
+        by_msrun = self.request["environment"].get("MA_RUN_METHOD") == "msrun" and self.request["nodes"] > 1
+        if self.devices > 1 or by_msrun:
             ranks = [str(self.first_rank), str(self.devices), str(self.failed_file)]
             command = [sys.executable, str(RANKS), *ranks, *command]
         in_shell = ["/bin/sh", "-c", 'echo $$ >"$0" && exec "$@"', str(self.pid_file)]

@@ -22,11 +22,14 @@ GRACE_SECONDS = 15.0
 """What the rest have between SIGTERM and SIGKILL once one has failed."""
 LOOK_SECONDS = 0.1
 
+Ranks = dict[int, "subprocess.Popen[bytes]"]
+
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code: that of the first rank to fail, else 0."""
     first, count, failed, command = int(arguments[0]), int(arguments[1]), arguments[2], list(arguments[3:])
-    signal.signal(signal.SIGTERM, lambda *_: None)  # it went to the whole group: this process waits for the rest
+    asked: list[int] = []  # a SIGTERM goes to the whole group: this process only waits for the rest
+    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
     by_msrun = os.environ.get("MA_RUN_METHOD") == "msrun"
     scheduler = None
     if by_msrun and first == 0:
@@ -37,31 +40,46 @@ def main(arguments: Sequence[str]) -> int:
         own = {"RANK_ID": str(rank), "DEVICE_ID": str(device), "ASCEND_DEVICE_ID": str(device)}
         role = _msrun("MS_WORKER", rank) if by_msrun else {}
         ranks[rank] = subprocess.Popen(command, env={**os.environ, **own, **role})
-    code = _watch(ranks, first, failed)
+    if asked:  # perhaps before some of them were there to hear it
+        _send(ranks, signal.SIGTERM)
+    code = _watch(ranks, first, failed, asked)
     if scheduler is not None:
+        _send({0: scheduler}, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            scheduler.wait(GRACE_SECONDS)
         scheduler.kill()
-        scheduler.wait()
     return code
 
 
-def _watch(ranks: dict[int, subprocess.Popen[bytes]], first: int, failed: str) -> int:
+def _watch(ranks: Ranks, first: int, failed: str, asked: list[int]) -> int:
     code, kill_at = 0, float("inf")
-    while None in [process.poll() for process in ranks.values()]:
-        for rank, process in ranks.items():
-            if process.returncode and not code:
-                code, kill_at = _shown(process.returncode), time.monotonic() + GRACE_SECONDS
-                with contextlib.suppress(OSError), open(failed, "w") as file:
-                    file.write(str(rank))
-                what = f"proc-rank-{rank}-device-{rank - first} (pid: {process.pid}) has exited with {code}"
-                with contextlib.suppress(OSError):
-                    os.write(2, f"[ModelArts Service Log]{what}\n".encode())
-                for other in ranks.values():
-                    other.send_signal(signal.SIGTERM)
+    while True:
+        going = None in [process.poll() for process in ranks.values()]
+        ended = {rank: process.returncode for rank, process in ranks.items() if process.returncode}
+        if ended and not code:
+            rank = min(ended, key=lambda rank: (ended[rank] > 0, rank))  # one that was killed, before those who noticed
+            code, kill_at = _shown(ended[rank]), time.monotonic() + GRACE_SECONDS
+            if not asked:
+                _tell(rank, ranks[rank].pid, rank - first, code, failed)
+                _send(ranks, signal.SIGTERM)
+        if not going:
+            return code
         if time.monotonic() > kill_at:
-            for process in ranks.values():
-                process.kill()
+            _send(ranks, signal.SIGKILL)
         time.sleep(LOOK_SECONDS)
-    return code or max(_shown(process.returncode) for process in ranks.values())
+
+
+def _tell(rank: int, pid: int, device: int, code: int, failed: str) -> None:
+    with contextlib.suppress(OSError):  # a full disk has no place for it
+        with open(failed, "w") as file:
+            file.write(str(rank))
+        what = f"proc-rank-{rank}-device-{device} (pid: {pid}) has exited with {code}"
+        os.write(2, f"[ModelArts Service Log]{what}\n".encode())
+
+
+def _send(ranks: Ranks, number: int) -> None:
+    for process in ranks.values():
+        process.send_signal(number)  # which does nothing to one that has ended
 
 
 def _msrun(role: str, rank: int) -> dict[str, str]:

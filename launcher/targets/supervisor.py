@@ -110,8 +110,6 @@ class Supervisor:
         self._finish(phase)
 
     def _stage_in(self) -> None:
-        if self.request["nodes"] * self.request.get("devices", 1) > 1:
-            self.request["meeting_port"] = free_port()
         for index in range(self.request["nodes"]):
             worker = Worker(index, self.paths, self.request)
             worker.paths.create()
@@ -185,6 +183,7 @@ class Supervisor:
     def _work(self) -> None:
         lock = os.open(self.paths.job_lock, os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(lock, fcntl.LOCK_EX)
+        self.request["meeting_port"] = free_port()
         for worker in self.workers:
             worker.start(lock, self.home.buckets)
             self._step("started", f"worker-{worker.index}")
@@ -220,7 +219,7 @@ class Supervisor:
                         worker.log_line(f"[Modelarts Service Log]Training end with return code: {code}")
                 if code and self.exit_code in (None, 0):
                     self.exit_code = code
-                    if len(self.workers) > 1 and not self.stopping:
+                    if (len(self.workers) > 1 or worker.devices > 1) and not self.stopping:
                         self.message = f"{worker.who()} ended with {code}, so the others were ended"
             if all(worker.ended for worker in self.workers):
                 self.exit_code = self.exit_code or 0
@@ -266,8 +265,8 @@ class Supervisor:
         if self.exit_code:
             code = self.exit_code
             named = f" ({signal.Signals(code - 128).name})" if 128 < code < 160 else ""
-            named += out_of_memory(code, self._oom_kills)
             self.message = self.message or f"the job ended with exit code {code}{named}"
+            self.message += out_of_memory(code, self._oom_kills)
             return "Failed"
         return "Completed"
 

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints import cluster
+from entrypoints import cluster, scheduler
 from entrypoints.cluster import Cluster
 from entrypoints.contract import Container
+from entrypoints.ranktable import rank_table
 from jobs import JobError, Shard
 
 TEMPLATE_TWO = {
@@ -31,11 +32,11 @@ TEMPLATE_TWO = {
             "instance_count": "2",
             "instance_list": [
                 {
-                    "pod_name": f"pod-{server}",
+                    "pod_name": f"ma-job-7-worker-{server - 25}",
                     "server_id": f"192.168.0.{server}",
                     "devices": [{"device_id": str(i), "device_ip": f"192.1.{server}.{i}"} for i in range(2)],
                 }
-                for server in (25, 26)
+                for server in (26, 25)
             ],
         }
     ],
@@ -96,7 +97,7 @@ def test_all_stop_if_one_is_asked_to_and_do_the_firsts_steps() -> None:
 def test_hccls_rank_table_is_made_of_the_schedulers(tmp_path: Path) -> None:
     """In a custom image the variable names the folder."""
     (tmp_path / "jobstart_hccl.json").write_text(json.dumps(TEMPLATE_TWO))
-    table = json.loads(Path(cluster.rank_table(str(tmp_path), str(tmp_path))).read_text())
+    table = json.loads(Path(rank_table(str(tmp_path), 4, str(tmp_path))).read_text())
     assert (table["version"], table["status"], table["server_count"]) == ("1.0", "completed", "2")
     ranks = [device for server in table["server_list"] for device in server["device"]]
     assert [device["rank_id"] for device in ranks] == ["0", "1", "2", "3"]
@@ -105,8 +106,10 @@ def test_hccls_rank_table_is_made_of_the_schedulers(tmp_path: Path) -> None:
 
 def test_a_rank_table_that_hccl_takes_stays_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "table.json"
-    path.write_text(json.dumps({"server_list": [], "status": "completed"}))
-    assert cluster.rank_table(str(path), str(tmp_path)) == str(path)
+    path.write_text(json.dumps({"server_list": [{"device": [{}, {}]}], "status": "completed"}))
+    assert rank_table(str(path), 2, str(tmp_path)) == str(path)
+    with pytest.raises(JobError, match="has 2 devices, and this process is one of 16"):
+        rank_table(str(path), 16, str(tmp_path))
 
 
 def test_a_rank_table_is_waited_for_until_it_is_complete(tmp_path: Path) -> None:
@@ -117,7 +120,7 @@ def test_a_rank_table_is_waited_for_until_it_is_complete(tmp_path: Path) -> None
         lambda: path.write_text(json.dumps(TEMPLATE_TWO)),
     ]
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(cluster.rank_table, str(path), str(tmp_path))
+        waiting = pool.submit(rank_table, str(path), 4, str(tmp_path))
         for step in steps:
             assert not waiting.done()
             step()
@@ -128,25 +131,39 @@ def test_a_rank_table_is_waited_for_until_it_is_complete(tmp_path: Path) -> None
 def test_a_rank_table_that_is_never_complete_is_an_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(content)
     with pytest.raises(JobError, match="not complete"):
-        cluster.rank_table(str(tmp_path / "table.json"), str(tmp_path), patience=0.0)
+        rank_table(str(tmp_path / "table.json"), 4, str(tmp_path), patience=0.0)
 
 
 def test_a_complete_rank_table_of_another_shape_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text('{"status": "completed"}')
     with pytest.raises(JobError, match="no rank table"):
-        cluster.rank_table(str(tmp_path / "table.json"), str(tmp_path))
+        rank_table(str(tmp_path / "table.json"), 4, str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("environ", "size", "here"),
     [
         ({"MS_SCHED_HOST": "127.0.0.1"}, 4, 4),
-        ({"VC_WORKER_HOSTS": "a,b", "VC_WORKER_NUM": "2"}, 16, 8),
-        ({"VC_WORKER_HOSTS": "a", "VC_WORKER_NUM": "oops"}, 16, 1),
+        ({"VC_WORKER_NUM": "2"}, 16, 8),
+        ({"VC_WORKER_NUM": "oops"}, 16, 1),
     ],
 )
 def test_ranks_of_one_machine_share_its_processors(environ: dict[str, str], size: int, here: int) -> None:
     assert cluster._ranks_here(Container(0, size, 0, ""), environ) == here
+
+
+def test_a_place_to_meet_is_found_by_name_and_a_scheduler_that_ends_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """ModelArts names hosts, and MindSpore takes addresses only."""
+    monkeypatch.setattr(sys, "argv", ["/nowhere/boot.py"])  # Python ends at once: there is no such file
+    environ = {"VC_WORKER_HOSTS": "localhost,other", "MS_SCHED_PORT": "1", "PATH": os.environ["PATH"]}
+    child = scheduler.use_scheduler(environ, Container(0, 2, 0, ""))
+    assert (environ["MS_SCHED_HOST"], environ["MS_ROLE"], environ["MS_NODE_ID"]) == ("127.0.0.1", "MS_WORKER", "0")
+    with pytest.raises(JobError, match=r"at 127\.0\.0\.1:1, ended with 2"):
+        scheduler.await_scheduler(environ, child)
+    with pytest.raises(JobError, match="nothing says where"):
+        scheduler.use_scheduler({"VC_WORKER_NUM": "2"}, Container(1, 2, 0, ""))
 
 
 def test_a_signal_ends_a_rank_that_waits_for_others_in_a_call_that_lets_no_handler_run(tmp_path: Path) -> None:
@@ -168,7 +185,10 @@ hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
     )
     assert process.stdout and process.stdout.readline() == "stuck\n"
     process.terminate()
-    _, complaint = process.communicate(timeout=60)
+    try:
+        _, complaint = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 143
     assert complaint == "ended by SIGTERM while waiting for other processes\n"
     assert not (tmp_path / "scratch").exists()

@@ -163,6 +163,10 @@ SyntaxError: invalid syntax
     return table[index]
 IndexError: list index out of range
 """,
+    "rank-ended": """
+epoch 3/90 step 120 loss 0.8043
+[ModelArts Service Log]... proc-rank-3-device-3 (pid: 130) has exited
+""",
 }
 
 

@@ -19,7 +19,7 @@ ENGINES = engines_reply()["items"]
 
 
 def spec(flavor: str = "Ascend: 1*Ascend 910", engine: str = "MindSpore >= 2", **keys) -> JobSpec:
-    resources = Resources(flavor=flavor, **{k: keys.pop(k) for k in ("nodes", "pool") if k in keys})
+    resources = Resources(flavor=flavor, **{k: keys.pop(k) for k in ("nodes", "devices", "pool") if k in keys})
     return JobSpec(name="a", boot_file="a.py", resources=resources, engine=engine, **keys)
 
 
@@ -30,6 +30,14 @@ def chosen(**keys) -> tuple[str, str]:
 
 MINDSPORE_2 = "mindspore_2.0.0-cann_6.3.0-py_3.7-euler_2.8.3-aarch64"
 MINDSPORE_1 = "mindspore_1.7.0-cann_5.1.0-py_3.7-euler_2.8.3-aarch64"
+
+
+def test_devices_say_how_many_cards_and_a_flavor_that_has_others_is_refused() -> None:
+    assert chosen(devices=8)[0] == "modelarts.kat1.8xlarge"
+    assert chosen(flavor="modelarts.kat1.8xlarge", devices=8)[0] == "modelarts.kat1.8xlarge"
+    for flavor in ("modelarts.kat1.8xlarge", "Ascend: 8*Ascend 910"):
+        with pytest.raises(PreflightError, match="has 8 cards a node, and devices says 2"):
+            chosen(flavor=flavor, devices=2)
 
 
 @pytest.mark.parametrize(

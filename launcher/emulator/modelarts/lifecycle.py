@@ -30,7 +30,7 @@ from storage.errors import StorageError
 
 from .faults import Faults
 from .objects import Objects
-from .runner import Runner, url_of
+from .runner import Runner, request_of, url_of
 from .settings import Settings
 from .state import Job, State
 
@@ -292,16 +292,18 @@ class Lifecycle:
         if self.settings.device_logs != "yes" or kind != "Ascend" or not folder or not job.spans:
             return
         began = time.strftime("%Y%m%d%H%M%S", time.gmtime(job.spans[-1][0] / 1000))
+        cards = int(request_of(job.body, self.settings)["devices"])
         for worker in range(job.nodes):
             log = self.runner.log(job.id, worker)
             said = _read_tail(log, 65536)
-            plog = f"[INFO] RUNTIME({worker},python): no device of the emulator has anything to say\n".encode()
-            name = f"modelarts-job-{job.id}"
-            try:
-                self.objects.write(f"{folder}/{name}-proc-rank-{worker}-device-0.txt", said)
-                self.objects.write(f"{folder}/ascend/process_log/rank_{worker}/plog-{worker + 1}_{began}.log", plog)
-            except StorageError as error:
-                self._event(job, f"The device logs could not be copied: {error.message}", "Warning", "Task")
+            for device in range(cards):
+                rank, name = worker * cards + device, f"modelarts-job-{job.id}"
+                plog = f"[INFO] RUNTIME({rank},python): no device of the emulator has anything to say\n".encode()
+                try:
+                    self.objects.write(f"{folder}/{name}-proc-rank-{rank}-device-{device}.txt", said)
+                    self.objects.write(f"{folder}/ascend/process_log/rank_{rank}/plog-{rank + 1}_{began}.log", plog)
+                except StorageError as error:
+                    self._event(job, f"The device logs could not be copied: {error.message}", "Warning", "Task")
 
     def _may_restart(self, job: Job, run: Run) -> bool:
         annotations = job.body["metadata"]["annotations"]

@@ -3,7 +3,7 @@
 The runner's home is the emulator's state folder, the run's id is the job's, so that logs are named
 `modelarts-job-<id>-worker-N.log`; the supervisor reaches the object store over HTTP with keys that are the job's own.
 
-As on the real service, the boot file is started once for each card of a node. Not as there: the folders of the
+As on the real service, the boot file is started once for each Ascend card of a node. Not as there: the folders of the
 container lie below the state folder, so the arguments name other places than the echoed `local_dir`; nodes are
 processes of this machine.
 """
@@ -195,8 +195,8 @@ def request_of(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     algorithm, spec = body["algorithm"], body["spec"]
     code, boot = algorithm.get("code_dir", ""), algorithm.get("boot_file", "")
     resource, stop = spec["resource"], spec.get("auto_stop")
-    cards = next((flavor.cards for flavor in FLAVORS if flavor.id == resource.get("flavor_id")), 0)
-    cards = cards or POOL_FLAVORS.get(resource.get("flavor_id", ""), 0)
+    flavor = next((flavor for flavor in FLAVORS if flavor.id == resource.get("flavor_id")), None)
+    cards = flavor.cards if flavor else POOL_FLAVORS.get(resource.get("flavor_id", ""), 0)
     return {
         "run": body["metadata"]["id"],
         "store": "obs",
@@ -214,7 +214,7 @@ def request_of(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         "log_url": url_of(spec["log_export_path"].get("obs_url", "")),
         "nodes": resource["node_count"],
         "cards": cards,
-        "devices": max(1, cards),
+        "devices": max(1, cards) if flavor is None or flavor.kind == "Ascend" else 1,
         "time_limit_seconds": stop["duration"] * settings.hour if stop else FOR_EVER,
         "output_period": settings.output_period,
         "log_period": settings.log_period,

@@ -1,0 +1,155 @@
+"""MindSpore's scheduler, by which the ranks of a training find each other: msrun's, or the first rank's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import MutableMapping, Optional
+
+from jobs import JobError
+
+from .contract import Container
+
+ROLE = "MS_ROLE"
+SCHEDULER = "MS_SCHED"
+WORKER = "MS_WORKER"
+LOOPBACK = "127.0.0.1"
+PORT = "8118"
+"""Where the scheduler listens if nothing says so: msrun's own default."""
+
+PARENT = "LAUNCHER_SCHEDULER_OF"
+"""Of the scheduler that a first rank has started: the id of that process."""
+
+MEET_SECONDS = 600
+"""How long ranks wait for each other: to meet, as msrun does by default, and within a step. MindSpore's own 30 s on a
+CPU are less than the first rank may take to send a checkpoint."""
+
+LOOK_SECONDS = 0.5
+"""How often the scheduler looks whether it is still needed."""
+
+
+def is_scheduler() -> bool:
+    """Whether this process was started with the boot file only to be the scheduler."""
+    return os.environ.get(ROLE) == SCHEDULER
+
+
+def schedule() -> int:
+    """Be the scheduler, until all ranks have ended; the exit code.
+
+    MindSpore's own is a child: it notices a rank that died after half a minute or more, and msrun, which has ended the
+    others at once, waits for it; nor would it hear a signal. So it is ended when those are gone for which it is there.
+    """
+    environ = {**os.environ, "MS_TOPO_TIMEOUT": os.environ.get("MS_TOPO_TIMEOUT", str(MEET_SECONDS))}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    parent, started = int(os.environ.get(PARENT) or os.getppid()), False
+    child = subprocess.Popen([sys.executable, "-c", "import mindspore.communication as c; c.init()"], env=environ)
+    try:
+        while child.poll() is None and os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+            if _is_msrun(parent):
+                others = _live_children(parent) - {os.getpid()}
+                if started and not others:
+                    break
+                started = started or bool(others)
+    finally:
+        code = child.poll()
+        child.kill()
+        child.wait()
+    return code or 0
+
+
+def use_scheduler(environ: MutableMapping[str, str], container: Container) -> "Optional[subprocess.Popen[bytes]]":
+    """What msrun does, for this process; the first rank starts the scheduler too."""
+    host = environ.get("MS_SCHED_HOST") or environ.get("VC_WORKER_HOSTS", "").split(",")[0]
+    if not host and container.size > ranks_a_node(container, environ):
+        raise JobError(
+            f"nothing says where the {container.size} processes of this run meet",
+            "set MS_SCHED_HOST to the address of the first one's machine",
+        )
+    environ["MS_SCHED_HOST"] = _address(host or LOOPBACK)
+    environ.setdefault("MS_SCHED_PORT", PORT)
+    environ.setdefault("MS_TOPO_TIMEOUT", str(MEET_SECONDS))
+    environ.setdefault("MS_NODE_TIMEOUT", str(MEET_SECONDS))
+    environ["MS_WORKER_NUM"] = str(container.size)
+    scheduler = None
+    if container.rank == 0:
+        scheduler = subprocess.Popen(
+            [sys.executable, os.path.abspath(sys.argv[0])],
+            env={**environ, ROLE: SCHEDULER, PARENT: str(os.getpid()), "GLOG_v": "4"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    environ[ROLE] = WORKER
+    environ["MS_NODE_ID"] = str(container.rank)
+    return scheduler
+
+
+def await_scheduler(environ: MutableMapping[str, str], scheduler: "Optional[subprocess.Popen[bytes]]") -> None:
+    """Until it listens: MindSpore, when it finds nobody there, tries again only much later. JobError if it never does.
+
+    `scheduler` is the process, where it is this one's.
+    """
+    host, port = environ.get("MS_SCHED_HOST", LOOPBACK), environ.get("MS_SCHED_PORT", PORT)
+    deadline = time.monotonic() + MEET_SECONDS
+    while True:
+        ended = scheduler.poll() if scheduler else None
+        if ended is not None or time.monotonic() > deadline:
+            how = f"ended with {ended}" if ended is not None else f"was not there in {MEET_SECONDS} s"
+            raise JobError(
+                f"MindSpore's scheduler, by which the processes of this run meet at {host}:{port}, {how}",
+                "set MS_SCHED_PORT to a free port",
+            )
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, int(port)), 5).close()
+            return
+        time.sleep(0.1)
+
+
+def _address(host: str) -> str:
+    """MindSpore takes no names. One that is not known yet is asked for again: its machine may be on its way."""
+    deadline = time.monotonic() + MEET_SECONDS
+    while True:
+        try:
+            return socket.gethostbyname(host)
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise JobError(
+                    f"the address of {host}, where the processes of this run meet, is not known: {error}",
+                    "set MS_SCHED_HOST to the address of the first one's machine",
+                ) from error
+            time.sleep(1)
+
+
+def ranks_a_node(container: Container, environ: MutableMapping[str, str]) -> int:
+    """As far as the platform tells how many nodes there are."""
+    nodes = environ.get("VC_WORKER_NUM") or environ.get("MA_NUM_HOSTS") or "1"
+    return max(1, container.size // int(nodes)) if nodes.isdigit() and int(nodes) else 1
+
+
+def _is_msrun(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"msrun" in [os.path.basename(word) for word in file.read().split(b"\0")[:3]]
+    except OSError:
+        return False
+
+
+def _live_children(parent: int) -> "set[int]":
+    """Linux only: elsewhere, and of a parent that has gone, none."""
+    found = set()
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    state, its_parent = file.read().rpartition(")")[2].split()[:2]
+            except (OSError, ValueError):
+                continue
+            if int(its_parent) == parent and state != "Z":
+                found.add(int(name))
+    return found
