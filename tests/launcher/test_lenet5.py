@@ -63,13 +63,6 @@ def test_both_contracts_train_to_the_same_weights(project, launch, mnist):
     assert ends[0] == ends[1]
 
 
-def test_two_nodes_publish_once(project, launch, mnist):
-    answer = launch("submit", "lenet5", "--set", "epochs=1", "--nodes", "2", "--json", cwd=project.root, timeout=600)
-    assert answer.code == 0, answer
-    assert "[worker-0] " in answer.err and "[worker-1] " in answer.err
-    assert len(named(bucket(project, answer.json["id"]))) == 1
-
-
 def test_a_stopped_run_is_resumed_to_the_same_weights(project, launch, mnist):
     words = ["submit", "lenet5", "--set", "epochs=2", "--json"]
     untouched = launch(*words, cwd=project.root, timeout=600).json
