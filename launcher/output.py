@@ -127,6 +127,21 @@ class Output:
         finally:
             self.counts_bytes = before
 
+    @contextmanager
+    def busy(self, label: str) -> Iterator[None]:
+        """A terminal shows that something is at work which cannot be counted, once it has lasted half a second."""
+        import threading
+
+        with self.progress(label, 0, "") as advance:
+            timer = threading.Timer(_Bar.DELAY + 0.1, advance, [0])
+            timer.daemon = True
+            timer.start()
+            try:
+                yield
+            finally:
+                timer.cancel()
+                timer.join()
+
     def _talk(self, text: str) -> None:
         if self._open_line and self.stdout.isatty():  # a log that ends without a line end
             text = "\n" + text
@@ -174,7 +189,7 @@ class _Bar:
 
         counted = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} " + self.unit)]
         bytes_ = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn()]
-        columns = bytes_ if self.unit == "bytes" else counted
+        columns = bytes_ if self.unit == "bytes" else counted if self.unit else counted[:2]
         self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
         self.task = self.bar.add_task(self.label, total=self.total or None, completed=self.done)
         self.bar.start()

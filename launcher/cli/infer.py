@@ -41,7 +41,8 @@ def run(args: argparse.Namespace, out: Output) -> ExitCode:
     flags += ["--sheet", args.sheet] if args.sheet else []
     flags += ["--bench"] if args.bench else []
     flags += ["--test-set", test_set(args.test_set, out.say, out.progress)] if args.test_set else []
-    answer = infer(Home.find(), args.model, args.pictures, flags, out.say)
+    with out.busy("loading the model, looking at pictures"):
+        answer = infer(Home.find(), args.model, args.pictures, flags, out.say)
     if out.json_mode:
         out.json(answer)
     else:
