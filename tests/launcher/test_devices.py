@@ -43,6 +43,24 @@ def test_as_msrun_would(project, cli):
     ]
 
 
+def test_ranks_do_not_print_into_one_anothers_lines(project, cli):
+    """Each word is a write of its own, as with print(); the last line has no end, and one is longer than a pipe."""
+    script = """
+import os
+rank = os.environ["RANK_ID"]
+for line in range(200):
+    print("rank", rank, "has", "printed", "line", line)
+print(rank * 200_000)
+print("the last word of", rank, end="")
+"""
+    project.job("tiny", script, resources={"devices": 3})
+    lines = cli("submit", "tiny").out.splitlines()
+    for rank in range(3):
+        mine = [line for line in lines if line.startswith(f"rank {rank} ")]
+        assert mine == [f"rank {rank} has printed line {line}" for line in range(200)]
+        assert str(rank) * 200_000 in lines and f"the last word of {rank}" in lines
+
+
 @pytest.mark.parametrize("nodes", [1, 2])
 @pytest.mark.parametrize("how", ["raise SystemExit(7)", "os.kill(os.getpid(), 9)"])
 def test_a_rank_that_dies_ends_the_run_and_is_named(project, cli, how, nodes):
