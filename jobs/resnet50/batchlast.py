@@ -108,8 +108,8 @@ class Convolution(nn.Cell):
             patches = find_patches(self.channels, side, size, stride)
             self.rows = ms.Tensor(patches.rows)
             self.framed = bool((patches.rows == self.channels * side * side).any())
-            self.first, self.stop = patches.first, patches.stop
-            self.trimmed = (patches.first, patches.stop) != (0, size)
+            self.trimmed = patches.places.shape[1] < size * size
+            self.places = ms.Tensor(patches.places)
 
     def construct(self, x: ms.Tensor, batch: int) -> ms.Tensor:
         weight = self.conv.weight
@@ -118,8 +118,8 @@ class Convolution(nn.Cell):
             if self.framed:
                 x = ops.concat((x, ops.zeros((1, batch), ms.float32)), 0)
             x = ops.gather(x, self.rows, 0)
-            if self.trimmed:
-                weight = weight[:, :, self.first : self.stop, self.first : self.stop]
+            if self.trimmed:  # as a slice would, whose kernel goes through the numbers one by one
+                weight = self.multiply(ops.reshape(weight, (self.filters * self.channels, -1)), self.places)
             x = ops.reshape(x, (-1, self.side * self.side * batch))
         return self.multiply(ops.reshape(weight, (self.filters, -1)), x)
 
@@ -129,9 +129,9 @@ class Patches(NamedTuple):
 
     rows: np.ndarray[Any, Any]
     """For each channel, place in the kernel and pixel: the row of the features, or of the zeros after them."""
-    first: int
-    stop: int
-    """The rows, and the columns, of the kernel that meet a pixel at all: of 3x3 on one pixel, that in the middle."""
+    places: np.ndarray[Any, Any]
+    """(places in the kernel, those that meet a pixel at all): 1 where they are the same, else 0. Of 3x3 on one pixel,
+    only the one in the middle meets it."""
 
 
 def find_patches(channels: int, side: int, size: int, stride: int) -> Patches:
@@ -146,7 +146,9 @@ def find_patches(channels: int, side: int, size: int, stride: int) -> Patches:
     numbers = np.arange(channels * side * side, dtype=np.int32).reshape(channels, side, side)
     rows = numbers[:, places[:, None, :, None], places[None, :, None, :]]
     good = inside[:, None, :, None] & inside[None, :, None, :]
-    return Patches(np.where(good, rows, np.int32(numbers.size)).reshape(-1), first, stop)
+    met = np.arange(size * size).reshape(size, size)[first:stop, first:stop].reshape(-1)
+    rows = np.where(good, rows, np.int32(numbers.size)).reshape(-1)
+    return Patches(rows, np.eye(size * size, dtype=np.float32)[:, met])
 
 
 def _stride(conv: nn.Conv2d) -> int:

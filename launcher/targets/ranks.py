@@ -24,7 +24,7 @@ GRACE_SECONDS = 15.0
 """What the rest have between SIGTERM and SIGKILL once one has failed."""
 LOOK_SECONDS = 0.1
 LINGER_SECONDS = 1.0
-"""What is waited for the last lines of a rank that has ended: one that left a process behind never closes its output."""
+"""What is waited for the last lines of ranks that have ended: what one of them left running never closes its output."""
 LONGEST_LINE = 1 << 20
 """Bytes; of a longer line the beginning goes out before its end is there."""
 
@@ -76,7 +76,7 @@ def _start(command: list[str], own: dict[str, str], readers: list[threading.Thre
 
 
 def _pass_on(out: int) -> None:
-    """Whole lines, until all who could print have closed ``out``. A full disk has no place for them, which ends no job."""
+    """Whole lines, until all who could print have closed ``out``; that a full disk takes none of them ends no job."""
     rest = b""
     while chunk := os.read(out, 1 << 16):
         lines, newline, rest = (rest + chunk).rpartition(b"\n")
