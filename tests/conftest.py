@@ -22,6 +22,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     ours = [name for name in os.environ if name.startswith(("LAUNCHER_", "OBS_", "HUAWEICLOUD_"))]
     for name in set(ours) - {"LAUNCHER_CACHE_DIR"}:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("GLOG_v", raising=False)  # which a test that runs MindSpore in this process leaves behind
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     monkeypatch.setenv("XDG_CACHE_HOME", cache)  # what was downloaded once is shared
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
