@@ -14,19 +14,12 @@ import launcher.modelarts.keeper
 from .conftest import HOUSE, Rig, only_spoken, spoken
 
 KILLED = """
-import os, signal, sys
+import sys
 import launcher.modelarts.client as client, launcher.modelarts.keeper as keeper
+from tests.killing import kill_at
 step = sys.argv.pop(1)
 
-def at(owner, name, before):
-    real = getattr(owner, name)
-    def killed(*words, **named):
-        if not before:
-            real(*words, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(owner, name, killed)
-
-at(*{
+kill_at(*{
     "before it is sent": (client.Client, "create", True),
     "after it was sent": (client.Client, "create", False),
     "before it is taken over": (keeper.Keeper, "take_over", True),

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from storage.manifest import Manifest, scan
 from storage.obs import ObsService, ObsSettings
 from storage.transfer import download_tree, send_tree, upload_tree
 from tests.servers.emulated import serving
+from tests.servers.metadata import Metadata, serving_metadata
 from tests.servers.process import Server
 from tests.storage.conftest import fresh_bucket
 
@@ -144,23 +143,15 @@ def test_a_real_server_gets_and_gives_the_same_tree(
     assert len(started) == 3 and all_gone(started)
 
 
-class _Metadata(BaseHTTPRequestHandler):
-    """What a server in the cloud asks for temporary keys; `current` are those that it gets."""
+class _Metadata(Metadata, BaseHTTPRequestHandler):
+    """`current` are the keys that one gets."""
 
     current = "FIRST"
     asked: list[str] = []  # noqa: RUF012  # one server at a time
 
     def do_GET(self) -> None:
         self.asked.append(self.current)
-        keys = {"access": self.current, "secret": "s", "securitytoken": "t", "expires_at": "2099-01-01T00:00:00Z"}
-        data = json.dumps({"credential": keys}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer_keys(self.current)
 
 
 def test_temporary_keys_that_end_meanwhile_are_renewed_by_the_worker_too(
@@ -169,12 +160,8 @@ def test_temporary_keys_that_end_meanwhile_are_renewed_by_the_worker_too(
     files = tree(tmp_path / "tree", 1500)
     total = sum(map(len, files.values()))
     accounts = {"FIRST": Account("s", token="t"), "SECOND": Account("s", token="t")}
-    with (
-        serving(tmp_path / "root", None, None, **accounts) as server,
-        HTTPServer(("127.0.0.1", 0), _Metadata) as metadata,
-    ):
-        threading.Thread(target=metadata.serve_forever).start()
-        monkeypatch.setenv("OBS_METADATA", f"http://127.0.0.1:{metadata.server_port}")
+    with serving(tmp_path / "root", None, None, **accounts) as server, serving_metadata(_Metadata) as metadata:
+        monkeypatch.setenv("OBS_METADATA", metadata)
         _Metadata.current, _Metadata.asked = "FIRST", []
         moved = 0
 
@@ -193,7 +180,6 @@ def test_temporary_keys_that_end_meanwhile_are_renewed_by_the_worker_too(
         try:
             assert send_tree(tmp_path / "tree", bucket, "x", progress=progress)[1].sent_files == len(files)
         finally:
-            metadata.shutdown()
             service.close()
         assert _Metadata.asked == ["FIRST", "FIRST", "SECOND", "SECOND"]
         assert sum(helped) > 0 and all_gone(started)

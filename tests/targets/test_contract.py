@@ -17,21 +17,13 @@ from tests.modelarts.conftest import only_spoken, spoken
 from .conftest import Place
 
 KILLED = """
-import os, signal, sys
+import sys
 import launcher.ledger as ledger, launcher.submit as submit, launcher.targets as targets
+from tests.killing import kill_at
 target, step = sys.argv[1:]
-
-def at(owner, name, before):
-    real = getattr(owner, name)
-    def killed(*words, **named):
-        if not before:
-            real(*words, **named)
-        os.kill(os.getpid(), signal.SIGKILL)
-    setattr(owner, name, killed)
-
 module, _, name = targets.TARGETS[target].partition(":")
 kind = getattr(__import__(module, fromlist=[name]), name)
-at(*{
+kill_at(*{
     "before it is written down": (ledger.Ledger, "add", True),
     "before it is staged": (submit, "stage", True),
     "before it is created": (kind, "create", True),

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from storage.obs.multipart import MOST_PARTS, part_size
 from storage.obs.signature import encoded, sign
 from storage.retry import Transient, patiently
 from tests.servers.emulated import serving
+from tests.servers.metadata import Metadata, serving_metadata
 from tests.servers.process import ACCESS_KEY, SECRET_KEY
 
 
@@ -104,13 +104,13 @@ def test_the_profile_file_of_the_clouds_sdks_is_read(tmp_path: Path, monkeypatch
         Credentials(ObsSettings()).current()
 
 
-class _Metadata(BaseHTTPRequestHandler):
-    """What an Elastic Cloud Server's metadata and IAM answer; the keys end at once the first time."""
+class _Metadata(Metadata, BaseHTTPRequestHandler):
+    """The keys end at once the first time."""
 
     asked = 0
 
     def do_PUT(self) -> None:
-        self._answer(b"a-token")
+        self.answer(b"a-token")
 
     def do_GET(self) -> None:
         assert self.headers["X-Metadata-Token"] == "a-token"
@@ -124,29 +124,14 @@ class _Metadata(BaseHTTPRequestHandler):
 
     def _credential(self) -> None:
         type(self).asked += 1
-        ends = "2020-01-01" if self.asked == 1 else "2099-01-01"
-        keys = {"access": f"a{self.asked}", "secret": "s", "securitytoken": "t", "expires_at": f"{ends}T00:00:00.000Z"}
-        self._answer(json.dumps({"credential": keys}).encode())
-
-    def _answer(self, data: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer_keys(f"a{self.asked}", "2020-01-01" if self.asked == 1 else "2099-01-01")
 
 
 @pytest.fixture
 def metadata() -> Iterator[str]:
     _Metadata.asked = 0
-    with HTTPServer(("127.0.0.1", 0), _Metadata) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving_metadata(_Metadata) as address:
+        yield address
 
 
 @pytest.mark.parametrize("source", ["ecs", "sts"])
