@@ -48,7 +48,9 @@ def choose(spec: JobSpec, place: Place, flavors: Sequence[Json], engines: Sequen
         )
     engine = _engine(spec, flavor, engines)
     where = f"pool {pool}" if pool else "public pool"
-    reason = f"{flavor['flavor_id']} ({describe(flavor)}, {where}), {engine['engine_version']}"
+    described = describe(flavor)
+    together = f", {cards} processes a node" if cards > 1 and described.startswith("Ascend: ") else ""
+    reason = f"{flavor['flavor_id']} ({described}, {where}{together}), {engine['engine_version']}"
     return Choice(flavor["flavor_id"], str(flavor.get("flavor_name") or describe(flavor)), engine, reason)
 
 

@@ -40,6 +40,12 @@ def test_devices_say_how_many_cards_and_a_flavor_that_has_others_is_refused() ->
             chosen(flavor=flavor, devices=2)
 
 
+@pytest.mark.parametrize(("cards", "said"), [(8, ", 8 processes a node)"), (1, "public pool)")])
+def test_what_was_chosen_says_how_many_processes_train_together(cards: int, said: str) -> None:
+    wanted = spec(flavor=f"Ascend: {cards}*Ascend 910")
+    assert said in choose(wanted, place("http://127.0.0.1:1"), FLAVORS, ENGINES).reason
+
+
 @pytest.mark.parametrize(
     ("flavor", "found"),
     [
