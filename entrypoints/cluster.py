@@ -16,19 +16,25 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, MutableMapping, Optional, Sequence, Tuple
 
 from jobs import ALONE, JobError, Shard, State, Trainer
 
 from .contract import Container
+from .devices import first_line
 from .ranktable import rank_table
-from .scheduler import LOOPBACK, ROLE, await_scheduler, ranks_a_node, use_scheduler
+from .scheduler import LOOPBACK, MEET_SECONDS, ROLE, await_scheduler, ranks_a_node, use_scheduler, watch
 
 if TYPE_CHECKING:
     import numpy as np
 
 PIECE = 1 << 20
 """Numbers in one piece of a state that is shared: 4 MiB."""
+
+LEAVE_SECONDS = 0.5
+"""From the last sum until a rank may end: MindSpore gives a sum back while its last message is still on its way."""
 
 Total = Callable[["np.ndarray[Any, Any]"], "np.ndarray[Any, Any]"]
 
@@ -42,6 +48,8 @@ class Cluster:
 
     def __init__(self, shard: Shard = ALONE, total: Optional[Total] = None) -> None:
         self.shard = shard
+        self.left = threading.Event()
+        """Whether all have come to their end."""
         self._total = total
 
     @property
@@ -71,6 +79,9 @@ class Cluster:
         once one has ended.
         """
         self.gather((0,))
+        self.left.set()
+        if self._total is not None:
+            time.sleep(LEAVE_SECONDS)
 
     def share(self, state: State) -> State:
         """The first rank's state, on every rank."""
@@ -127,7 +138,7 @@ def join(
         if device == "Ascend":
             _use_rank_table(os.environ, container, scratch)
         else:
-            scheduler = use_scheduler(os.environ, container)
+            scheduler = prepare(container, os.environ)
     if os.environ.get(ROLE):
         await_scheduler(os.environ, scheduler)
     import mindspore
@@ -137,9 +148,8 @@ def join(
         with _killable():
             init()
     except (RuntimeError, ValueError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise JobError(
-            f"the {container.size} processes of this run did not meet: {reason}",
+            f"the {container.size} processes of this run did not meet: {first_line(str(error))}",
             "look for the one that ended, in the other logs; or train alone: --nodes 1 --devices 1",
         ) from error
     shard = Shard(get_rank(), get_group_size())
@@ -154,11 +164,15 @@ def join(
     from jobs.shared.together import Sum
 
     add = Sum()
-    return Cluster(shard, lambda numbers: add(mindspore.Tensor(numbers)).asnumpy())
+    cluster = Cluster(shard, lambda numbers: add(mindspore.Tensor(numbers)).asnumpy())
+    if scheduler is not None:
+        watch(scheduler, cluster.left)
+    return cluster
 
 
 def prepare(container: Container, environ: MutableMapping[str, str]) -> "Optional[subprocess.Popen[bytes]]":
     """What ranks on CPUs need before MindSpore is imported: the scheduler on its way, and processors of their own."""
+    environ.setdefault("MS_NODE_TIMEOUT", str(MEET_SECONDS))
     scheduler = None if environ.get(ROLE) else use_scheduler(environ, container)
     _pin(container, environ)
     return scheduler

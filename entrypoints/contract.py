@@ -70,6 +70,8 @@ class Container:
     device_id: int
     run: str
     """What the platform calls this run; the same when it starts it again after a failure. Empty outside of one."""
+    cards: int = 0
+    """Of this node; 0 if the platform does not say."""
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Container:
@@ -80,6 +82,7 @@ class Container:
             size=max(1, _number(environ, ("RANK_SIZE", "VC_WORKER_NUM", "MA_NUM_HOSTS", "DLS_TASK_NUMBER"), 1)),
             device_id=_number(environ, ("ASCEND_DEVICE_ID", "DEVICE_ID"), 0),
             run=environ.get("MA_VJ_NAME", ""),
+            cards=_number(environ, ("MA_NUM_GPUS",), 0),
         )
 
 
@@ -221,15 +224,12 @@ def explain(error: BaseException, who: str = "") -> int:
     elif isinstance(error, OSError):
         message, hint = str(error), "free space or give access there, and start again with --resume"
     else:
-        message, hint = f"{type(error).__name__}: {error}", "LAUNCHER_DEBUG=1 shows where this came from"
-    sys.stderr.write(f"error: {who}{_line(message)}\nhint: {_line(hint)}\n")  # at once: several may share a log
+        message = f"{type(error).__name__}: {devices.first_line(str(error))}"
+        hint = "LAUNCHER_DEBUG=1 shows where this came from"
+    message = devices.first_line(message) or "no details were given"
+    sys.stderr.write(f"error: {who}{message}\nhint: {devices.first_line(hint)}\n")  # at once: several may share a log
     sys.stderr.flush()
     return 1
-
-
-def _line(text: str) -> str:
-    """The first line that says something."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no details were given")
 
 
 def _number(environ: Mapping[str, str], names: Sequence[str], default: int) -> int:

@@ -180,5 +180,11 @@ def _parts(version: str) -> Tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
+def first_line(text: str) -> str:
+    """The first line that says something, "" if none does: MindSpore's errors begin with rules and headings."""
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if re.search(r"\w", line) and not re.match(r"- .*:$", line)), "")
+
+
 def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(str(error)) or type(error).__name__

@@ -16,7 +16,7 @@ class Metrics:
 
     def take_over(self, data: bytes, step: int) -> None:
         """Begin with those of an earlier run, up to a step."""
-        records = map(_record, data.decode().splitlines())
+        records = map(_record, data.decode("utf-8", "replace").splitlines())
         self._records = [record for record in records if record and record["step"] <= step]
 
     def add(self, record: Dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def find_checkpoint(
 
 def _was_restarted(arguments: Arguments, container: Container, output: Output, say: Say) -> bool:
     """Whether the output has checkpoints of this run: those of another run are never taken for our own."""
-    if arguments.resume != "auto" or not container.run:
+    if arguments.resume == "no" or not container.run:
         return False
     try:
         manifest = checkpoints.read_manifest(output)

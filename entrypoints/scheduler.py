@@ -8,8 +8,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from typing import MutableMapping, Optional
+from typing import List, MutableMapping, Optional
 
 from jobs import JobError
 
@@ -31,6 +32,10 @@ CPU are less than the first rank may take to send a checkpoint."""
 
 LOOK_SECONDS = 0.5
 """How often the scheduler looks whether it is still needed."""
+PORT_SECONDS = 5.0
+"""How long a port may still be taken, by the scheduler of a run that has just ended."""
+PR_SET_PDEATHSIG = 1
+"""Of Linux: the signal that a process gets when its parent has ended."""
 
 
 def is_scheduler() -> bool:
@@ -63,6 +68,19 @@ def schedule() -> int:
     return code or 0
 
 
+def follow_msrun() -> None:
+    """Be asked to end when msrun has ended. It has its workers in sessions of their own and passes SIGTERM on to none:
+    they would train on, and publish, for as long as they can.
+    """
+    parent = os.getppid()
+    if os.environ.get(ROLE) != WORKER or not _is_msrun(parent):
+        return
+    import ctypes
+
+    if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) == 0 and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 def use_scheduler(environ: MutableMapping[str, str], container: Container) -> "Optional[subprocess.Popen[bytes]]":
     """What msrun does, for this process; the first rank starts the scheduler too."""
     host = environ.get("MS_SCHED_HOST") or environ.get("VC_WORKER_HOSTS", "").split(",")[0]
@@ -74,10 +92,10 @@ def use_scheduler(environ: MutableMapping[str, str], container: Container) -> "O
     environ["MS_SCHED_HOST"] = _address(host or LOOPBACK)
     environ.setdefault("MS_SCHED_PORT", PORT)
     environ.setdefault("MS_TOPO_TIMEOUT", str(MEET_SECONDS))
-    environ.setdefault("MS_NODE_TIMEOUT", str(MEET_SECONDS))
     environ["MS_WORKER_NUM"] = str(container.size)
     scheduler = None
     if container.rank == 0:
+        _check_port(environ["MS_SCHED_HOST"], environ["MS_SCHED_PORT"])
         scheduler = subprocess.Popen(
             [sys.executable, os.path.abspath(sys.argv[0])],
             env={**environ, ROLE: SCHEDULER, PARENT: str(os.getpid()), "GLOG_v": "4"},
@@ -88,6 +106,21 @@ def use_scheduler(environ: MutableMapping[str, str], container: Container) -> "O
     environ[ROLE] = WORKER
     environ["MS_NODE_ID"] = str(container.rank)
     return scheduler
+
+
+def watch(scheduler: "subprocess.Popen[bytes]", left: threading.Event) -> None:
+    """End this process, with two lines, when the scheduler ends before all ranks have come to their end: without it
+    they wait for each other, until MindSpore's own code fails.
+    """
+
+    def wait() -> None:
+        code = scheduler.wait()
+        if not left.is_set():
+            message = f"MindSpore's scheduler, by which the processes of this run meet, ended with {code}"
+            os.write(2, f"error: rank 0: {message}\nhint: start again with --resume\n".encode())
+            os._exit(1)
+
+    threading.Thread(target=wait, name="scheduler", daemon=True).start()
 
 
 def await_scheduler(environ: MutableMapping[str, str], scheduler: "Optional[subprocess.Popen[bytes]]") -> None:
@@ -111,6 +144,22 @@ def await_scheduler(environ: MutableMapping[str, str], scheduler: "Optional[subp
         time.sleep(0.1)
 
 
+def _check_port(host: str, port: str) -> None:
+    """JobError if somebody else listens there, whom all ranks would take for the scheduler."""
+    deadline = time.monotonic() + PORT_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), 1).close()
+        except OSError:
+            return
+        if time.monotonic() > deadline:
+            raise JobError(
+                f"another program listens at {host}:{port}, where the processes of this run meet",
+                "set MS_SCHED_PORT to a free port",
+            )
+        time.sleep(0.1)
+
+
 def _address(host: str) -> str:
     """MindSpore takes no names. One that is not known yet is asked for again: its machine may be on its way."""
     deadline = time.monotonic() + MEET_SECONDS
@@ -130,6 +179,14 @@ def ranks_a_node(container: Container, environ: MutableMapping[str, str]) -> int
     """As far as the platform tells how many nodes there are."""
     nodes = environ.get("VC_WORKER_NUM") or environ.get("MA_NUM_HOSTS") or "1"
     return max(1, container.size // int(nodes)) if nodes.isdigit() and int(nodes) else 1
+
+
+def notes(container: Container, environ: MutableMapping[str, str]) -> List[str]:
+    """That cards stand idle, if they do: the platform starts a process for each only with its own Ascend images."""
+    cards, used = container.cards, ranks_a_node(container, environ)
+    if cards <= 1 or used >= cards:
+        return []
+    return [f"note: {cards - used} of this node's {cards} cards stand idle: a process trains on one"]
 
 
 def _is_msrun(pid: int) -> bool:

@@ -25,7 +25,6 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import shutil
-import signal
 import sys
 import time
 from typing import Any, Dict, NamedTuple, Optional, Sequence, Tuple
@@ -37,7 +36,7 @@ from .contract import Arguments, Container, explain, parse, scratch_folder
 from .metrics import METRICS, Metrics, as_line
 from .output import Output
 from .staging import Say
-from .stopping import StopRequest
+from .stopping import ALL_SECONDS, STUCK_SECONDS, StopRequest
 
 STOP_SECONDS = 12.0
 """How long a stopped run may take to send its last files; ModelArts kills it after about 15 s."""
@@ -55,6 +54,7 @@ def main(job: Job, argv: Optional[Sequence[str]] = None) -> int:
     if scheduler.is_scheduler():
         return scheduler.schedule()
     stop = StopRequest()
+    scheduler.follow_msrun()
     container = Container.of(os.environ)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
@@ -62,7 +62,8 @@ def main(job: Job, argv: Optional[Sequence[str]] = None) -> int:
         arguments = parse(job, sys.argv[1:] if argv is None else argv, os.environ)
         scratch = stop.scratch = scratch_folder(job.name, os.environ)
         try:
-            code = Run(job, arguments, container, scratch, stop, begun).go()
+            with stop.watched(STUCK_SECONDS if container.size > 1 else ALL_SECONDS):
+                code = Run(job, arguments, container, scratch, stop, begun).go()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     except Exception as error:
@@ -113,8 +114,9 @@ class Run:
 
     def go(self) -> int:
         """Do it; the exit code."""
-        for argument in self._arguments.unknown:
-            self._note(f"ignored: {argument} is no parameter of {self._job.name}")
+        ignored = [f"ignored: {argument} is no parameter of {self._job.name}" for argument in self._arguments.unknown]
+        for line in ignored + scheduler.notes(self._container, os.environ):
+            self._note(line)
         raw = self._read_data()
         for line in self._job.data_lines(raw):
             self._say(line)
@@ -145,10 +147,8 @@ class Run:
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             prepared = pool.submit(self._job.prepare, raw)
             child = None
-            if place.size > 1:
-                self._stop.watch()
-                if target == "CPU" or (target == "auto" and "Ascend" not in devices.present()):
-                    child = cluster.prepare(place, os.environ)
+            if place.size > 1 and (target == "CPU" or (target == "auto" and "Ascend" not in devices.present())):
+                child = cluster.prepare(place, os.environ)
             device = devices.start(target, place.device_id, self._note)
             self._cluster = cluster.join(place, device, self._scratch, child)
             return device, prepared.result()
@@ -223,8 +223,9 @@ class Run:
         """All epochs that are left; the exit code if the run was stopped, else 0."""
         for epoch in range(start.epoch, self._epochs):
             at = self._train_epoch(start if epoch == start.epoch else Position(epoch))
-            self._stop.code, _ = self._cluster.agree(self._stop.code, 0)
-            if self._stop.code:
+            code, _ = self._cluster.agree(self._stop.code, 0)
+            if code:
+                self._stop.code = code  # a request that came meanwhile is not undone
                 return self._stopped(at)
             self._publish(at)
         return 0
@@ -315,8 +316,7 @@ class Run:
         self._publish(at, STOP_SECONDS)
         arrived = self._output.flush(max(0.0, deadline - time.monotonic()))
         self._cluster.leave()
-        name = signal.Signals(self._stop.code - 128).name
-        self._say(f"stopped by {name}; --resume continues after step {self._published}")
+        self._say(f"stopped by {self._stop.name}; --resume continues after step {self._published}")
         if not arrived:
             note(f"warning: the last checkpoint did not reach {self._output.url} in {STOP_SECONDS:.0f} s")
         return self._stop.code
@@ -327,8 +327,7 @@ class Run:
         if not evaluation:
             self._output.flush(STOP_SECONDS)
             self._cluster.leave()
-            name = signal.Signals(self._stop.code - 128).name
-            self._say(f"stopped by {name} after the last step; --resume evaluates")
+            self._say(f"stopped by {self._stop.name} after the last step; --resume evaluates")
             return self._stop.code
         result = {
             "accuracy": evaluation["accuracy"],

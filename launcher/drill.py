@@ -55,6 +55,11 @@ def carry_out(point: str, execute: Execute, storage: Storage, say: Say) -> list[
             f"the drill did not kill run {killed.id}: it ended {killed.phase} with exit code {killed.exit_code}",
             "a drill needs a boot file that calls entrypoints.training",
         )
+    if not json.loads(_read(killed, storage, MANIFEST) or "{}").get("checkpoints"):
+        raise LauncherError(
+            f"the drill killed run {killed.id} before its first checkpoint, so there is nothing to resume",
+            "choose a later point, such as --drill kill@0.9, or more epochs: there is a checkpoint after each",
+        )
     say(f"drill {point}: a run that resumes {killed.id}")
     resumed = _completed(execute({}, killed.output))
     say(f"drill {point}: a run that nobody touches")

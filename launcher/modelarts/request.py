@@ -46,11 +46,15 @@ def choose(spec: JobSpec, place: Place, flavors: Sequence[Json], engines: Sequen
         raise PreflightError(
             f"the flavor {describe(flavor)} has {cards} cards a node, and devices says {wanted}", f"--devices {cards}"
         )
+    is_ascend = describe(flavor).startswith("Ascend: ")
+    if wanted > 1 and not is_ascend:
+        raise PreflightError(
+            f"the flavor {describe(flavor)} starts the boot file once a node, and devices says {wanted}", "--devices 0"
+        )
     engine = _engine(spec, flavor, engines)
     where = f"pool {pool}" if pool else "public pool"
-    described = describe(flavor)
-    together = f", {cards} processes a node" if cards > 1 and described.startswith("Ascend: ") else ""
-    reason = f"{flavor['flavor_id']} ({described}, {where}{together}), {engine['engine_version']}"
+    together = f", {cards} processes a node" if cards > 1 and is_ascend else ""
+    reason = f"{flavor['flavor_id']} ({describe(flavor)}, {where}{together}), {engine['engine_version']}"
     return Choice(flavor["flavor_id"], str(flavor.get("flavor_name") or describe(flavor)), engine, reason)
 
 

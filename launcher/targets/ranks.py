@@ -67,7 +67,9 @@ def _start(command: list[str], own: dict[str, str], readers: list[threading.Thre
     """One process, and the thread that passes on what it prints."""
     out, into = os.pipe()
     try:
-        process = subprocess.Popen(command, env={**os.environ, **own}, stdout=into, stderr=into)
+        process = subprocess.Popen(  # with the job's lock: whatever is left of the job holds it
+            command, env={**os.environ, **own}, stdout=into, stderr=into, close_fds=False
+        )
     finally:
         os.close(into)
     readers.append(threading.Thread(target=_pass_on, args=(out,), daemon=True))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrypoints import cluster, scheduler
+from entrypoints import cluster, scheduler, training
 from entrypoints.cluster import Cluster
 from entrypoints.contract import Container
 from entrypoints.ranktable import rank_table
@@ -166,7 +168,77 @@ def test_a_place_to_meet_is_found_by_name_and_a_scheduler_that_ends_is_an_error(
         scheduler.use_scheduler({"VC_WORKER_NUM": "2"}, Container(1, 2, 0, ""))
 
 
-def test_a_signal_ends_a_rank_that_waits_for_others_in_a_call_that_lets_no_handler_run(tmp_path: Path) -> None:
+def test_a_port_where_somebody_else_listens_is_no_place_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "PORT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        environ = {"MS_SCHED_HOST": "127.0.0.1", "MS_SCHED_PORT": str(listener.getsockname()[1])}
+        with pytest.raises(JobError, match="another program listens at 127"):
+            scheduler.use_scheduler(environ, Container(0, 2, 0, ""))
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_scheduler_that_ends_too_early_ends_the_rank_that_started_it(left: bool) -> None:
+    code = f"""
+import subprocess, sys, threading, time
+from entrypoints import scheduler
+all_left = threading.Event()
+if {left}:
+    all_left.set()
+scheduler.watch(subprocess.Popen([sys.executable, "-c", "raise SystemExit(5)"]), all_left)
+time.sleep({1 if left else 60})
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=50)
+    if left:
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert done.returncode == 1
+        assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"]
+        assert "ended with 5" in done.stderr and "--resume" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["", "MS_WORKER"])
+def test_ranks_on_cpus_are_patient_with_each_other_whoever_started_them(
+    role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "use_scheduler", lambda environ, _: environ["MS_NODE_TIMEOUT"])
+    monkeypatch.setattr(cluster, "_pin", lambda *_: None)
+    environ = {"MS_ROLE": role}
+    assert cluster.prepare(Container(1, 2, 0, ""), environ) == (None if role else "600")
+    assert environ["MS_NODE_TIMEOUT"] == "600"
+
+
+def test_a_request_to_stop_that_comes_while_ranks_agree_is_not_undone() -> None:
+    """At the end of the last epoch; whatever is left to do then looks at it."""
+    run = training.Run.__new__(training.Run)
+    run._stop = SimpleNamespace(code=0)
+    run._parameters = SimpleNamespace(epochs=1)
+
+    def agree(_: int, steps: int) -> tuple[int, int]:
+        run._stop.code = 143
+        return 0, steps
+
+    run._cluster = SimpleNamespace(agree=agree)
+    run._train_epoch = run._publish = lambda at: at
+    assert run._train(training.Position()) == 0
+    assert run._stop.code == 143
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"MA_NUM_GPUS": "8"}, ["note: 7 of this node's 8 cards stand idle: a process trains on one"]),
+        ({"MA_NUM_GPUS": "8", "RANK_ID": "3", "RANK_SIZE": "16", "VC_WORKER_NUM": "2"}, []),
+        ({"MA_NUM_GPUS": "4", "RANK_SIZE": "4"}, []),
+        ({"MA_NUM_GPUS": "1"}, []),
+        ({}, []),
+    ],
+)
+def test_cards_that_stand_idle_are_told(environ: dict[str, str], said: list[str]) -> None:
+    assert scheduler.notes(Container.of(environ), environ) == said
+
+
+def test_a_signal_ends_a_process_that_is_in_a_call_which_lets_no_handler_run(tmp_path: Path) -> None:
     """A computation of hashlib lets other threads run, as a collective operation of MindSpore does, and no more."""
     (tmp_path / "scratch").mkdir()
     code = f"""
@@ -174,10 +246,10 @@ import hashlib
 from entrypoints.stopping import StopRequest
 stop = StopRequest()
 stop.scratch = {str(tmp_path / "scratch")!r}
-stop.watch()
 stop.defer()
-print("stuck", flush=True)
-hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+with stop.watched(1.0):
+    print("stuck", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
     process = subprocess.Popen(
@@ -190,5 +262,5 @@ hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
     finally:
         process.kill()
     assert process.returncode == 143
-    assert complaint == "ended by SIGTERM while waiting for other processes\n"
+    assert complaint == "ended by SIGTERM, which was not heard in time\n"
     assert not (tmp_path / "scratch").exists()

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from entrypoints import checkpoints, contract, devices
+from entrypoints.metrics import Metrics
 from entrypoints.output import Output
 from jobs import JobError
 from jobs.lenet5 import JOB
@@ -64,6 +65,28 @@ def test_the_place_of_a_process_among_the_others() -> None:
     assert of({"VC_TASK_INDEX": "1", "VC_WORKER_NUM": "2"}) == contract.Container(1, 2, 0, "")
     assert of({"RANK_ID": "9", "RANK_SIZE": "16", "VC_TASK_INDEX": "1", "ASCEND_DEVICE_ID": "1"}).rank == 9
     assert of({"RANK_ID": "", "VC_TASK_INDEX": "oops"}) == contract.Container(0, 1, 0, "")
+
+
+def test_an_error_of_mindspores_is_told_by_the_first_line_that_says_something(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rule = "-" * 52
+    error = RuntimeError(
+        f"\n{rule}\n- Kernel error:\n{rule}\nRing ReduceScatter wait receiving failed\n\n{rule}\n- C++\n"
+    )
+    assert contract.explain(error, "rank 1: ") == 1
+    assert capsys.readouterr().err == (
+        "error: rank 1: RuntimeError: Ring ReduceScatter wait receiving failed\n"
+        "hint: LAUNCHER_DEBUG=1 shows where this came from\n"
+    )
+    assert contract.explain(RuntimeError()) == 1
+    assert capsys.readouterr().err.startswith("error: RuntimeError:\n")
+
+
+def test_lines_of_metrics_that_are_damaged_are_left_out() -> None:
+    kept = Metrics()
+    kept.take_over(b'{"step": 1}\n\xff\n{"step": "2"}\n{"step": 3}\n{"step": 4}\n{"st', 3)
+    assert kept.encode() == b'{"step": 1}\n{"step": 3}\n'
 
 
 def test_scratch_is_where_the_platform_has_it(tmp_path: Path) -> None:

@@ -97,12 +97,13 @@ def test_a_run_resumes_from_the_step_that_was_asked_for(counting: Any, tmp_path:
     assert_two_lines(counting.run(*command, "--resume_step=20"), "counting-2_10.ckpt is damaged")
 
 
+@pytest.mark.parametrize("asked", [[], ["--resume=yes"]])
 def test_a_run_that_resumed_from_a_step_and_is_started_again_goes_on_from_its_own(
-    counting: Any, tmp_path: Path, whole: Path, verify: Any
+    counting: Any, tmp_path: Path, whole: Path, verify: Any, asked: list[str]
 ) -> None:
     """The step was for the first start: its checkpoint may be gone by then."""
     command = [f"--data_url={tmp_path}/data", f"--train_url={tmp_path}/out", f"--resume_url={whole}"]
-    command += ["--resume_step=10", "--keep_last=1", "--step_ms=30"]
+    command += ["--resume_step=10", "--keep_last=1", "--step_ms=30", *asked]
     killed = counting.run(*command, env={**run_id("ma-job-9"), **kill_at(25), "LAUNCHER_DRILL_AGAIN": "1"})
     assert killed.returncode == -9
     assert [entry["step"] for entry in verify(tmp_path / "out")] == [20]

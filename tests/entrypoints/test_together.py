@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -136,21 +137,62 @@ def test_resnet_on_two_ranks_kills_itself_and_ends_with_the_bits_of_one_that_was
     assert outcome(tmp_path / "out") == outcome(tmp_path / "whole")
 
 
-def msrun(boot: Boot, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start_msrun(boot: Boot, *arguments: str) -> subprocess.Popen[str]:
     """MindSpore's own msrun, as ModelArts calls it with MA_RUN_METHOD=msrun, with two workers of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     program = Path(sys.executable).with_name("msrun")
     words = ["--worker_num=2", "--local_worker_num=2", f"--master_port={port}", "--join=True", "--log_dir=logs"]
-    return subprocess.run(
+    return subprocess.Popen(
         [str(program), *words, str(boot.file), *arguments],
         cwd=boot.cwd,
         env={**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "LAUNCHER_CACHE": str(boot.cwd)},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
+        start_new_session=True,
     )
+
+
+def msrun(boot: Boot, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start_msrun(boot, *arguments)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def test_under_msrun_a_stop_reaches_the_workers_and_they_save(
+    lenet5: Boot, digits: Path, tmp_path: Path, verify: Any
+) -> None:
+    """By itself msrun ends alone, and they train on for as long as they can."""
+    output = tmp_path / "out"
+    common = [f"--data_url={digits}", f"--train_url={output}", "--batch_size=16", "--epochs=100000"]
+    process = start_msrun(lenet5, *common)
+    deadline = time.monotonic() + 200
+    while not list(output.glob("checkpoints/*.ckpt")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.terminate()
+    process.wait(timeout=60)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # it leaves a `tail` of a log behind
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while workers(lenet5):
+        assert time.monotonic() < deadline, "they train on"
+        time.sleep(0.1)
+    log = (lenet5.cwd / "logs/worker_0.log").read_text()
+    assert f"stopped by SIGTERM; --resume continues after step {verify(output)[-1]['step']}" in log
+
+
+def workers(boot: Boot) -> list[int]:
+    """The processes that run a boot file."""
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if str(boot.file).encode() in command.read_bytes() and str(boot.cwd) == os.readlink(command.parent / "cwd"):
+                found.append(int(command.parent.name))
+    return found
 
 
 def test_under_msrun(lenet5: Boot, digits: Path, tmp_path: Path, verify: Any) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from launcher.spec import Resources, check_variable
+
+from .test_kills import kill, processes
+
+
+def words_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
 
 SHOW = """
 import os
@@ -85,6 +94,21 @@ time.sleep(600)
     assert f"proc-rank-3-device-{device} (pid: " in answer.out
     asked = sorted(line.rpartition("rank ")[2] for line in answer.out.splitlines() if "asked" in line)
     assert asked == ["0 is asked to end", "1 is asked to end", "2 is asked to end"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_ranks_whose_keepers_were_killed_end_before_their_run_is_over(project, cli):
+    project.job("tiny", "import time\nprint('ready')\ntime.sleep(600)", resources={"devices": 2})
+    run = cli("submit", "tiny", "--detach").out.strip()
+    deadline = time.monotonic() + 30
+    while cli("logs", run).out.count("ready") < 2:
+        assert time.monotonic() < deadline
+    ranks = [pid for pid in processes(str(project.home), "main.py") if "ranks.py" not in words_of(pid)]
+    assert len(ranks) == 2
+    kill([pid for pid in processes(str(project.home)) if pid not in ranks])
+    assert cli("wait", run).code == 100
+    assert project.last()["phase"] == "Abnormal"
+    assert not processes(str(project.home), "main.py"), "they would train on, and perhaps beside the next ones"
 
 
 def test_a_stop_reaches_every_rank(project, cli):

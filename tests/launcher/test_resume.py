@@ -24,11 +24,12 @@ args, unknown = parser.parse_known_args()
 out = pathlib.Path(args.train_url)
 print("keep", args.keep_last, "step", args.resume_step, "resumed", bool(args.resume_url))
 (out / "metrics.jsonl").write_text(" ")
-if os.environ.get("LAUNCHER_DRILL") and args.seed != "deaf":
-    os.kill(os.getpid(), signal.SIGKILL)
 (out / "checkpoints").mkdir()
 entries = [{"file": f"x-{n}.ckpt", "step": n, "sha256": f"{n}{args.seed if args.resume_url else ''}"} for n in (10, 20)]
-(out / "checkpoints" / "manifest.json").write_text(json.dumps({"checkpoints": entries, "best": "x-10.ckpt"}))
+if args.seed != "early":
+    (out / "checkpoints" / "manifest.json").write_text(json.dumps({"checkpoints": entries, "best": "x-10.ckpt"}))
+if os.environ.get("LAUNCHER_DRILL") and args.seed != "deaf":
+    os.kill(os.getpid(), signal.SIGKILL)
 (out / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "loss": 0.5, "lr": 0.1, "time": os.getpid()}) + "\\n")
 (out / "result.json").write_text(json.dumps({"accuracy": 0.5, "seconds": os.getpid()}))
 """
@@ -87,6 +88,13 @@ def test_a_job_that_a_drill_cannot_kill(job: Any, cli: Any) -> None:
     assert answer.code == 1
     assert "the drill did not kill run tiny-" in answer.err
     assert "entrypoints.training" in answer.err
+
+
+def test_a_drill_that_leaves_nothing_to_resume_proves_nothing(job: Any, cli: Any) -> None:
+    answer = cli("submit", "tiny", "--drill", "kill@0.5", "--set", "seed=early")
+    assert answer.code == 1
+    assert "before its first checkpoint" in answer.err and "--drill kill@0.9" in answer.err
+    assert len(cli("runs", "--json").json) == 1
 
 
 @pytest.mark.parametrize("words", [["kill@0.5", "--detach"], ["kill@0.5", "-n"], ["kill"], ["kill@0"], ["stop@0.5"]])

@@ -40,6 +40,15 @@ def test_devices_say_how_many_cards_and_a_flavor_that_has_others_is_refused() ->
             chosen(flavor=flavor, devices=2)
 
 
+def test_only_an_ascend_starts_a_process_for_each_card() -> None:
+    assert chosen(flavor="GPU: 1*V100(32GB)", engine="PyTorch 1.8", devices=1)[0] == "modelarts.p3.large.public"
+    two = [{**flavor, "flavor_info": {**flavor["flavor_info"], "gpu": {**gpu, "unit_num": 2}}}
+           for flavor in FLAVORS if (gpu := flavor["flavor_info"].get("gpu"))]  # fmt: skip
+    wanted = spec(flavor="modelarts.p3.large.public", engine="PyTorch 1.8", devices=2)
+    with pytest.raises(PreflightError, match="starts the boot file once a node, and devices says 2"):
+        choose(wanted, place("http://127.0.0.1:1"), two, ENGINES)
+
+
 @pytest.mark.parametrize(("cards", "said"), [(8, ", 8 processes a node)"), (1, "public pool)")])
 def test_what_was_chosen_says_how_many_processes_train_together(cards: int, said: str) -> None:
     wanted = spec(flavor=f"Ascend: {cards}*Ascend 910")

@@ -214,7 +214,7 @@ def request_of(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         "log_url": url_of(spec["log_export_path"].get("obs_url", "")),
         "nodes": resource["node_count"],
         "cards": cards,
-        "devices": max(1, cards) if flavor is None or flavor.kind == "Ascend" else 1,
+        "devices": max(1, cards) if boot and (flavor is None or flavor.kind == "Ascend") else 1,
         "time_limit_seconds": stop["duration"] * settings.hour if stop else FOR_EVER,
         "output_period": settings.output_period,
         "log_period": settings.log_period,
