@@ -8,7 +8,7 @@ from ..base import Progress
 from ..errors import from_os_error
 from ..files import sha256_of, write_small
 from ..retry import patiently
-from .download import download
+from . import download
 
 if TYPE_CHECKING:
     from .bucket import ObsStorage
@@ -30,7 +30,7 @@ def download_small(bucket: ObsStorage, key: str, path: str, size: int, sha256: s
                 if progress is not None:
                     progress(size)
                 return
-        download(bucket, key, path, sha256, progress)
+        download.download(bucket, key, path, sha256, progress)
 
     patiently(once)
 
