@@ -12,7 +12,7 @@ from . import processes
 from .base import AnyPath, Progress, Storage
 from .durable import later, sync_disks, sync_folders
 from .errors import NotFound, translated
-from .files import hash_file, refuse_linked_folders, sweep
+from .files import SMALL, hash_file, refuse_linked_folders, sweep
 from .manifest import Entry, Manifest, committed
 from .packing import ALONE, MANY, Index, Place, Shard, bad_index, find_index, index_key, shard_key
 from .parallel import Crew
@@ -125,7 +125,11 @@ def fetch_file(
         advance(entry.size)
         return True
     with later:
-        storage.download(key, path, entry.sha256, advance)
+        small: Optional[Callable[..., None]] = getattr(storage, "download_small", None)  # OBS has a short way
+        if small is not None and entry.sha256 and entry.size <= SMALL:
+            small(key, path, entry.size, entry.sha256, advance)
+        else:
+            storage.download(key, path, entry.sha256, advance)
     return False
 
 

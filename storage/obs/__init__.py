@@ -9,7 +9,8 @@
     sdk, answers            everything else: the official SDK
     channel                 both, with retries (`storage.retry`) and one account's limits
     errors                  what OBS answers, as `storage.errors`
-    bucket                  the storage protocol; stream, download, multipart, lanes and checkpoint are its parts
+    bucket                  the storage protocol; stream, download, small, multipart, lanes and checkpoint
+                            are its parts
     service                 the buckets of an account
 
 Importing this costs nothing but the standard library; the SDK is imported by the first request that needs it.

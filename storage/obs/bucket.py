@@ -16,7 +16,7 @@ from ..errors import AccessDenied, Corrupt, NotFound, StorageError
 from ..files import SourceFile, glance, sha256_of
 from ..retry import Transient, patiently
 from ..urls import check_key, check_prefix
-from . import download, multipart
+from . import download, multipart, small
 from .answers import NO_PAGE
 from .channel import BYTES_IN_FLIGHT, Channel
 from .dates import http_seconds
@@ -99,9 +99,9 @@ class ObsStorage(Storage):
 
     def upload(self, path: AnyPath, key: str, sha256: str = "", progress: Progress = None) -> ObjectInfo:
         check_key(key)
-        small = glance(os.fspath(path))
-        if small is not None:
-            status, data = small
+        whole = glance(os.fspath(path))
+        if whole is not None:
+            status, data = whole
             digest = sha256_of(data)
             if sha256 in ("", digest):
                 if progress is not None:
@@ -127,6 +127,10 @@ class ObsStorage(Storage):
     def download(self, key: str, path: AnyPath, sha256: str = "", progress: Progress = None) -> ObjectInfo:
         check_key(key)
         return download.download(self, key, path, sha256, progress)
+
+    def download_small(self, key: str, path: str, size: int, sha256: str, progress: Progress = None) -> None:
+        """See `small.download_small`."""
+        small.download_small(self, key, path, size, sha256, progress)
 
     def delete(self, keys: Iterable[str]) -> None:
         page: List[str] = []

@@ -6,11 +6,12 @@ under faults; see docs/decisions/0005-transfers.md. One client a service, shared
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 import warnings
 from email.utils import formatdate
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Tuple
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ..errors import BackendMissing
@@ -160,7 +161,11 @@ class _OpenedSdk(Opened):
         return len(data)
 
     def read(self) -> bytes:
-        return _error_body(self._answer)
+        if self._stream is None:
+            return _error_body(self._answer)
+        parts: List[bytes] = list(iter(functools.partial(self._stream.read, 1 << 16), b""))
+        self._is_read = True
+        return b"".join(parts)
 
     def close(self) -> None:
         """A connection that has not been read to the end must not be used again; the SDK would."""
