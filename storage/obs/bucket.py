@@ -21,6 +21,7 @@ from .answers import NO_PAGE
 from .channel import BYTES_IN_FLIGHT, Channel
 from .dates import http_seconds
 from .digests import md5_in, sha256_in
+from .errors import length_in
 from .settings import ObsSettings
 from .stream import ObjectStream
 from .wire import Data, Reply
@@ -70,8 +71,9 @@ class ObsStorage(Storage):
     def stat(self, key: str, digest: bool = False) -> ObjectInfo:
         check_key(key)
         what = f"cannot look at {self.label(key)}"
-        reply = self.channel.ask(what, "read", lambda: self.wire.head(key))
-        info = self.info(key, reply.headers)
+        info = patiently(
+            lambda: self.info(key, self.channel.ask_once(what, "read", lambda: self.wire.head(key)).headers)
+        )
         if not digest or info.sha256:
             return info
         with self.read(key) as stream:
@@ -188,10 +190,10 @@ class ObsStorage(Storage):
         return {f"{self.channel.prefix}meta-{name}": value for name, value in metadata.items()}
 
     def info(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
-        """What the headers of a whole answer say."""
+        """What the headers of a whole answer say; Transient if they do not say enough."""
         return ObjectInfo(
             key,
-            int(headers.get("content-length", "0")),
+            length_in(f"cannot read {self.label(key)}", headers),
             _seconds(headers.get("last-modified", "")),
             headers.get("etag", "").strip('"'),
             sha256_in(headers),

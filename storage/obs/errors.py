@@ -147,6 +147,16 @@ def skew(failure: Failure, now: float) -> Optional[float]:
     return None
 
 
+def length_in(what: str, headers: Mapping[str, str]) -> int:
+    """Bytes of the object whose whole answer this is the head of. Transient if it does not say: whoever took that for 0
+    would put an empty file in the place of a good one."""
+    told = headers.get("content-length", "")
+    if not (told.isascii() and told.isdigit()):
+        error = Unreachable(f"{what}: the answer does not say how long it is", "look at the proxy and the endpoint")
+        raise Transient(error)
+    return int(told)
+
+
 def is_expired(failure: Failure) -> bool:
     """Whether it is temporary keys that are too old."""
     return failure.status in (400, 401, 403) and (failure.code in EXPIRED or "expired" in failure.message.lower())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Dict, Mapping, Optional
 from ..errors import Corrupt, Unreachable
 from ..files import SMALL
 from ..retry import Transient, patiently
-from .errors import broken
+from .errors import broken, length_in
 from .wire import Opened, is_network_error
 
 if TYPE_CHECKING:
@@ -123,7 +123,11 @@ class ObjectStream(io.RawIOBase):
             headers["if-match"] = f'"{self._etag}"'
         opened = self._bucket.channel.open_once(self._what, "read", lambda: self._checked(headers))
         self._opened = opened
-        length = int(opened.headers.get("content-length", "0"))
+        try:
+            length = length_in(self._what, opened.headers)
+        except Transient:
+            self._drop()
+            raise
         etag = opened.headers.get("etag", "").strip('"')
         if self.headers:
             if self._done + length != self.size or (self._etag and etag != self._etag):
