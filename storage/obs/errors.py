@@ -136,14 +136,15 @@ def broken(what: str, error: BaseException, is_known: bool = True) -> Transient:
     )
 
 
-def skew(failure: Failure, now: float) -> Optional[float]:
-    """Seconds by which the store's clock is ahead of ours, if that is what it complains of."""
+def skew(failure: Failure, now: float, dated: float) -> Optional[float]:
+    """Seconds by which the store's clock is ahead of ours, if that is what it complains of; `dated` is by how many the
+    request was dated ahead."""
     if failure.status == 403 and (failure.code == SKEWED or (not failure.code and "date" in failure.headers)):
         there = http_seconds(failure.headers.get("date", ""))
         if there is None:
             return None
         ahead = there - now
-        return ahead if failure.code == SKEWED or abs(ahead) > 600 else None
+        return ahead if failure.code == SKEWED or abs(ahead - dated) > 600 else None
     return None
 
 

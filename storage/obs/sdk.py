@@ -26,7 +26,7 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
     """An ObsClient that retries nothing, checks certificates and host names, keeps connections, and never asks as
     nobody unless nobody was wanted. BackendMissing without the SDK."""
     try:
-        from obs import ObsClient, const
+        from obs import ObsClient
     except ImportError as error:
         raise BackendMissing("the OBS SDK is not installed", "pip install esdk-obs-python") from error
 
@@ -38,8 +38,9 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
 
         def _add_auth_headers(self, headers: Dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             keys = credentials.current()
-            self.local.keys = keys
-            headers[const.DATE_HEADER] = formatdate(time.time() + self.clock_ahead, usegmt=True)
+            self.local.keys, self.local.ahead = keys, self.clock_ahead
+            if self.local.ahead:  # it puts its own time into Date, but leaves a date in the dialect's own header alone
+                headers[self.ha.date_header()] = formatdate(time.time() + self.local.ahead, usegmt=True)
             return super()._add_auth_headers(headers, *args, **kwargs)
 
         def _get_token(self) -> Any:
@@ -147,7 +148,7 @@ class SdkWire(Wire):
 
 class _OpenedSdk(Opened):
     def __init__(self, client: Any, answer: Any) -> None:
-        super().__init__(int(answer.status), _headers(answer), client.local.keys)
+        super().__init__(int(answer.status), _headers(answer), client.local.keys, client.local.ahead)
         self._answer = answer
         self._stream = answer.body.response if answer.status < 300 else None
         self._is_read = self._stream is None
@@ -207,7 +208,7 @@ def failure_of(answer: Any) -> Failure:
 
 
 def _reply(client: Any, answer: Any) -> Reply:
-    return Reply(int(answer.status), _headers(answer), _error_body(answer), client.local.keys)
+    return Reply(int(answer.status), _headers(answer), _error_body(answer), client.local.keys, client.local.ahead)
 
 
 def _headers(answer: Any) -> Mapping[str, str]:
