@@ -11,7 +11,7 @@ import time
 import warnings
 from email.utils import formatdate
 from typing import Any, Dict, Mapping, Tuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl
 
 from ..errors import BackendMissing
 from .answers import NO_PAGE, Page, parse_objects, parse_uploads
@@ -48,7 +48,7 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
             return _Provider(keys)
 
     secure, host, port = settings.place
-    proxy = urlsplit(settings.proxy)
+    proxy = settings.proxied
     path_style = settings.path_style
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -63,10 +63,10 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
             max_retry_count=0,
             timeout=settings.timeout,
             long_conn_mode=True,
-            proxy_host=proxy.hostname,
-            proxy_port=proxy.port or (8080 if proxy.hostname else None),
-            proxy_username=unquote(proxy.username) if proxy.username else None,
-            proxy_password=unquote(proxy.password) if proxy.password else None,
+            proxy_host=proxy.host if proxy else None,
+            proxy_port=proxy.port if proxy else None,
+            proxy_username=proxy.user if proxy else None,
+            proxy_password=proxy.password if proxy and proxy.user else None,
         )
     if secure:
         client.context = tls_context(settings)
