@@ -1,7 +1,7 @@
 """One policy for what is worth another try.
 
-A back end raises `Transient` for what may pass: a network error, 5xx, 429, 408 and OBS' RequestTimeout, and once each
-for a clock that has been set right and keys that have been fetched anew. All else is final. Waits are exponential with
+A back end raises `Transient` for what may pass: a network error, 5xx, 429, 408 and OBS' RequestTimeout, a clock that
+has been set right, keys that have been fetched anew, and bytes that are wrong. All else is final. Waits are exponential with
 jitter and never shorter than the store asks for (`Retry-After`, `x-obs-qos-delay-time`). Progress resets the count: a
 large object over a bad line is given up only when `TRIES` in a row bring nothing.
 
@@ -17,7 +17,7 @@ import time
 from threading import get_ident
 from typing import Any, Callable, Dict, Iterator, Optional, TypeVar
 
-from .errors import StorageError
+from .errors import Corrupt, StorageError
 
 T = TypeVar("T")
 
@@ -25,6 +25,8 @@ TRIES = 7
 """In a row without progress; the waits between them add up to about half a minute."""
 UNKNOWN_TRIES = 3
 """Likewise for a host that cannot be found and never answered before: its name is wrong, or there is no network."""
+WRONG_TRIES = 3
+"""Of bytes that are not what they must be: a bit that flipped on the way is right the next time, at once."""
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 15.0
 """Seconds. A store that asks for more is heard up to `LONGEST_ASKED`."""
@@ -98,6 +100,18 @@ def patiently(action: Callable[[], T], progress: Optional[Callable[[], int]] = N
         return _again(action, progress, reached, error, pending)
     finally:
         _restore(me, before)
+
+
+def carefully(action: Callable[[], T], progress: Optional[Callable[[], int]] = None) -> T:
+    """As `patiently`, for an `action` that raises Corrupt when what it has read is wrong: it is read again."""
+
+    def once() -> T:
+        try:
+            return action()
+        except Corrupt as error:
+            raise Transient(error, tries=WRONG_TRIES, free=True) from error.__cause__
+
+    return patiently(once, progress)
 
 
 def _restore(thread: int, wait: Optional[Wait]) -> None:
