@@ -99,7 +99,7 @@ class Credentials:
         if settings.access_key or settings.secret_key:
             if not (access and secret):
                 raise NoCredentials("an access key and a secret key go together", "give both")
-            return Keys(access, secret, settings.token.strip())
+            return _whole(Keys(access, secret, settings.token.strip()))
         sources = {"auto": _configured, "ecs": _from_metadata, "sts": _from_sts, "anonymous": _nobody}
         if settings.credentials not in sources:
             raise NoCredentials(f"there is no source of keys {settings.credentials!r}", "one of " + ", ".join(sources))
@@ -110,7 +110,17 @@ class Credentials:
                 "set OBS_ACCESS_KEY_ID and OBS_SECRET_ACCESS_KEY; or OBS_CREDENTIALS=ecs on a server in the cloud,"
                 " anonymous for a public bucket",
             )
-        return keys
+        return _whole(keys)
+
+
+def _whole(keys: Keys) -> Keys:
+    """The same keys, if they can stand in a request: more than was meant may have been copied with them."""
+    for name, value in (("access key", keys.access), ("secret key", keys.secret), ("security token", keys.token)):
+        if not (value.isprintable() and (value.isascii() or value is keys.secret)):
+            raise NoCredentials(
+                f"the {name} has a sign that none has: a line's end or a foreign letter", "copy it again"
+            )
+    return keys
 
 
 def _nobody(settings: ObsSettings) -> Keys:

@@ -136,3 +136,18 @@ def test_half_a_pair_in_the_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("[basic]\nak = a\n")
     with pytest.raises(NoCredentials, match="one of ak and sk"):
         Credentials(ObsSettings()).current()
+
+
+@pytest.mark.parametrize("wire", ["direct", "sdk"])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"access_key": "A\u0421K"}, {"access_key": "A\nK"}, {"secret_key": "s\r\nK"}, {"token": "\u4ee4\u724c"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_key_with_a_sign_that_none_has_is_told_without_showing_it(wire: str, wrong: dict[str, str]) -> None:
+    keys = {"access_key": "access", "secret_key": "secret", **wrong}
+    service = ObsService(ObsSettings(endpoint="http://127.0.0.1:9", wire=wire, **keys))
+    with pytest.raises(NoCredentials, match=next(iter(wrong)).partition("_")[0]) as caught:
+        service.bucket("bucket").stat("key")
+    assert caught.value.hint
+    assert next(iter(wrong.values())) not in str(caught.value)
