@@ -19,7 +19,7 @@ import time
 from threading import get_ident
 from typing import Any, Callable, Dict, Iterator, Optional, TypeVar
 
-from .errors import Corrupt, StorageError
+from .errors import BackendMissing, Corrupt, StorageError
 
 T = TypeVar("T")
 
@@ -146,7 +146,11 @@ def _restore(thread: int, wait: Optional[Wait]) -> None:
 def _again(
     action: Callable[[], T], progress: Optional[Callable[[], int]], reached: int, first: Transient, pending: Wait
 ) -> T:
-    import tenacity
+    try:
+        import tenacity
+    except ImportError as error:
+        told = f"{first.final.message} (it may pass, but without tenacity nothing is tried again)"
+        raise BackendMissing(told, "pip install tenacity") from error
 
     halt = heeded()
     last = first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import io
 import os
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, cast
 
 from ..base import AnyPath, ObjectInfo, Progress, Storage
-from ..errors import AccessDenied, Corrupt, NotFound, StorageError
+from ..errors import AccessDenied, Corrupt, StorageError
 from ..files import SourceFile, glance, sha256_of
 from ..retry import Transient, patiently
 from ..urls import check_key, check_prefix
@@ -21,7 +20,7 @@ from .answers import NO_PAGE
 from .channel import BYTES_IN_FLIGHT, Channel
 from .dates import http_seconds
 from .digests import md5_in, sha256_in
-from .errors import length_in
+from .errors import Failure, length_in
 from .settings import ObsSettings
 from .stream import ObjectStream
 from .wire import Data, Reply
@@ -225,8 +224,7 @@ class ObsStorage(Storage):
     def _delete(self, keys: List[str]) -> None:
         what = f"cannot delete from {self.label('')}"
         if len(keys) == 1:
-            with contextlib.suppress(NotFound):
-                self.channel.ask(f"cannot delete {self.label(keys[0])}", "delete", lambda: self.wire.delete(keys[0]))
+            self.channel.ask(f"cannot delete {self.label(keys[0])}", "delete", lambda: self._delete_one(keys[0]))
             return
         from obs import DeleteObjectsRequest, Object
 
@@ -243,6 +241,13 @@ class ObsStorage(Storage):
                 raise Transient(StorageError(told, "run the same command again"))
 
         patiently(once)
+
+    def _delete_one(self, key: str) -> Reply:
+        """That there is no such object is fine; that there is no such bucket is not."""
+        reply = self.wire.delete(key)
+        if reply.status == 404 and Failure.of(404, reply.headers, reply.body).code != "NoSuchBucket":
+            return reply._replace(status=204)
+        return reply
 
 
 def from_recipe(recipe: Mapping[str, Any]) -> ObsStorage:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
 
-from storage.errors import Unreachable
+from storage.errors import BackendMissing, NotFound, Unreachable
 from storage.obs import ObsService, ObsSettings, ObsStorage
+from storage.retry import Transient, patiently
+from tests.servers.emulated import serving
 from tests.servers.metadata import Metadata, serving_metadata
+from tests.servers.process import ACCESS_KEY, SECRET_KEY
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The SDK leaves the socket of an answer that is not read to the garbage collector."""
@@ -63,3 +67,30 @@ def test_an_answer_without_a_length_is_no_empty_object(bucket: ObsStorage, tmp_p
         _WithoutLength.left = 1
         assert ask() == len(OBJECT)
     assert older.read_bytes() == OBJECT
+
+
+@pytest.mark.parametrize("wire", ["direct", "sdk"])
+@pytest.mark.parametrize("keys", [["one"], ["one", "two"]])
+def test_what_is_deleted_from_no_bucket_is_not_found_and_no_object_is_fine(
+    tmp_path: Path, wire: str, keys: list[str]
+) -> None:
+    with serving(tmp_path / "root") as server:
+        settings = ObsSettings(endpoint=server.endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY, wire=wire)
+        service = ObsService(settings)
+        with pytest.raises(NotFound, match="NoSuchBucket") as caught:
+            service.bucket("no-such-bucket").delete(keys)
+        assert "storage mb" in caught.value.hint
+        service.make_bucket("bucket")
+        service.bucket("bucket").delete(keys)
+        service.close()
+
+
+def test_without_tenacity_a_glitch_is_told_with_what_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tenacity", None)
+
+    def fail() -> None:
+        raise Transient(Unreachable("the line broke"))
+
+    with pytest.raises(BackendMissing, match="the line broke") as caught:
+        patiently(fail)
+    assert "tenacity" in caught.value.hint
