@@ -22,6 +22,8 @@ __all__ = ["Entry", "HashCache", "Manifest", "committed", "is_committed", "manif
 
 Lookup = Callable[[str, os.stat_result], str]
 
+AGAIN = "try again; if it stays so,"
+"""What comes first where bytes are wrong: they may be right in the store."""
 _VERSION = 1
 _ROW = [str, int, str]
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -244,4 +246,6 @@ def _quoted(path: str, size: int, sha256: str) -> str:
 
 
 def _bad(why: str) -> Corrupt:
-    return Corrupt(f"the manifest cannot be trusted: {why}", "delete it (*.manifest.json) and upload the tree again")
+    return Corrupt(
+        f"the manifest cannot be trusted: {why}", f"{AGAIN} delete it (*.manifest.json) and upload the tree again"
+    )

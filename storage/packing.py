@@ -27,7 +27,8 @@ from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, Optional, Tu
 
 from .base import Storage
 from .errors import Conflict, Corrupt, NotFound
-from .manifest import Entry, Manifest
+from .manifest import AGAIN, Entry, Manifest
+from .retry import carefully
 from .urls import check_key
 
 MANY = 1000
@@ -180,8 +181,9 @@ def find_index(storage: Storage, prefix: str) -> Optional[Index]:
 def read_packed(storage: Storage, prefix: str, path: str) -> BinaryIO:
     """Open one file of the committed tree at `prefix`, packed or not, without fetching the rest of its shard.
 
-    Costs the index, and one request. Bytes from a shard are verified before the first one is returned; a file of its
-    own is read as `Storage.read` does. NotFound if the tree has no such file, Corrupt if it is damaged.
+    Costs the index, and one request. Bytes from a shard are verified before the first one is returned, and read again
+    if they are wrong; a file of its own is read as `Storage.read` does. NotFound if the tree has no such file, Corrupt
+    if it is damaged.
     """
     check_key(path)
     index = find_index(storage, prefix)
@@ -192,17 +194,20 @@ def read_packed(storage: Storage, prefix: str, path: str) -> BinaryIO:
         raise NotFound(f"the tree {prefix!r} has no file {path!r}")
     if place.shard == ALONE:
         return storage.read(f"{prefix}/{path}" if prefix else path)
-    key = shard_key(prefix, index.shards[place.shard].name)
+    return io.BytesIO(carefully(lambda: _content(storage, shard_key(prefix, index.shards[place.shard].name), place)))
+
+
+def _content(storage: Storage, key: str, place: Place) -> bytes:
     with storage.read(key, place.offset, place.size) as stream:
         data = stream.read()
     verify(data, place, key)
-    return io.BytesIO(data)
+    return data
 
 
 def verify(data: bytes, place: Place, key: str) -> None:
     """Corrupt unless these are the bytes of that file; `key` is the shard they come from."""
     if len(data) != place.size or hashlib.sha256(data).hexdigest() != place.sha256:
-        raise Corrupt(f"{place.path!r} in the shard {key} is damaged", "upload the tree again")
+        raise Corrupt(f"{place.path!r} in the shard {key} is damaged", f"{AGAIN} upload the tree again")
 
 
 def _span(path: str, size: int) -> int:
@@ -243,5 +248,5 @@ def bad_index(why: str) -> Corrupt:
     """The error for an index that cannot be what was written."""
     return Corrupt(
         f"the index of the shards cannot be trusted: {why}",
-        "delete the tree's manifest (*.manifest.json) and upload the tree again",
+        f"{AGAIN} delete the tree's manifest (*.manifest.json) and upload the tree again",
     )

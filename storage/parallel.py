@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, TypeVar
 
 from .base import Progress
+from .retry import heeding
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -166,7 +167,7 @@ class Crew:
     """At most `workers` threads (see Pace), one progress callback, one first error.
 
     `advance` is handed to the back end as its progress callback: it passes bytes on, one thread at a time, and is
-    also where a running transfer learns that another one has failed.
+    also where a running transfer learns that another one has failed. One that waits to try again learns it at once.
     """
 
     def __init__(self, workers: int, progress: Progress = None) -> None:
@@ -327,7 +328,8 @@ class Crew:
 
     def _work(self, work: Callable[[], None]) -> None:
         try:
-            work()
+            with heeding(self._stopping):
+                work()
         except Cancelled:
             return
         except BaseException as error:

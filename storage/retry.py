@@ -1,9 +1,10 @@
 """One policy for what is worth another try.
 
-A back end raises `Transient` for what may pass: a network error, 5xx, 429, 408 and OBS' RequestTimeout, and once each
-for a clock that has been set right and keys that have been fetched anew. All else is final. Waits are exponential with
-jitter and never shorter than the store asks for (`Retry-After`, `x-obs-qos-delay-time`). Progress resets the count: a
-large object over a bad line is given up only when `TRIES` in a row bring nothing.
+A back end raises `Transient` for what may pass: a network error, 5xx, 429, 408 and OBS' RequestTimeout, a clock that
+has been set right, keys that have been fetched anew, and bytes that are wrong. All else is final. Waits are exponential
+with jitter and never shorter than the store asks for (`Retry-After`, `x-obs-qos-delay-time`). Progress resets the
+count: a large object over a bad line is given up only when `TRIES` in a row bring nothing. A thread that is `heeding`
+an event waits no longer once that is set.
 
 `WAITS` holds what each thread is waiting for meanwhile. Nothing in here tells a person: the launcher looks at it.
 
@@ -13,11 +14,12 @@ tenacity is imported at the first failure: it need not be there for what works.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from threading import get_ident
 from typing import Any, Callable, Dict, Iterator, Optional, TypeVar
 
-from .errors import StorageError
+from .errors import BackendMissing, Corrupt, StorageError
 
 T = TypeVar("T")
 
@@ -25,6 +27,8 @@ TRIES = 7
 """In a row without progress; the waits between them add up to about half a minute."""
 UNKNOWN_TRIES = 3
 """Likewise for a host that cannot be found and never answered before: its name is wrong, or there is no network."""
+WRONG_TRIES = 3
+"""Of bytes that are not what they must be: a bit that flipped on the way is right the next time, at once."""
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 15.0
 """Seconds. A store that asks for more is heard up to `LONGEST_ASKED`."""
@@ -83,6 +87,26 @@ def waits_for(host: str) -> None:
         wait.host = host
 
 
+_of_thread = threading.local()
+
+
+def heeded() -> Optional[threading.Event]:
+    """The event that this thread is heeding."""
+    event: Optional[threading.Event] = getattr(_of_thread, "heeded", None)
+    return event
+
+
+@contextlib.contextmanager
+def heeding(event: Optional[threading.Event]) -> Iterator[None]:
+    """Once the event is set, nothing is tried again in this thread: what failed last is final."""
+    before = heeded()
+    _of_thread.heeded = event
+    try:
+        yield
+    finally:
+        _of_thread.heeded = before
+
+
 def patiently(action: Callable[[], T], progress: Optional[Callable[[], int]] = None) -> T:
     """Call `action` until it returns, or raises anything but Transient, or patience ends; then the last one's `final`.
 
@@ -100,6 +124,18 @@ def patiently(action: Callable[[], T], progress: Optional[Callable[[], int]] = N
         _restore(me, before)
 
 
+def carefully(action: Callable[[], T], progress: Optional[Callable[[], int]] = None) -> T:
+    """As `patiently`, for an `action` that raises Corrupt when what it has read is wrong: it is read again."""
+
+    def once() -> T:
+        try:
+            return action()
+        except Corrupt as error:
+            raise Transient(error, tries=WRONG_TRIES, free=True) from error.__cause__
+
+    return patiently(once, progress)
+
+
 def _restore(thread: int, wait: Optional[Wait]) -> None:
     if wait is None:
         del WAITS[thread]
@@ -110,8 +146,14 @@ def _restore(thread: int, wait: Optional[Wait]) -> None:
 def _again(
     action: Callable[[], T], progress: Optional[Callable[[], int]], reached: int, first: Transient, pending: Wait
 ) -> T:
-    import tenacity
+    try:
+        import tenacity
+    except ImportError as error:
+        told = f"{first.final.message} (it may pass, but without tenacity nothing is tried again)"
+        raise BackendMissing(told, "pip install tenacity") from error
 
+    halt = heeded()
+    last = first
     start = progress() if progress is not None else 0
     count = _Count(progress, start, 0 if start > reached else 1)
     pause = tenacity.wait_exponential(FIRST_WAIT, LONGEST_WAIT) + tenacity.wait_random(0, FIRST_WAIT)
@@ -122,16 +164,18 @@ def _again(
         return 0.0 if error.free else max(float(pause(state)), min(error.asked, LONGEST_ASKED))
 
     def stop(state: Any) -> bool:
+        nonlocal last
         error: Transient = state.outcome.exception()
+        last = error
         over = count.is_over(error)
         pending.failures, pending.tries, pending.why = count.failures, error.tries, error.final.message
-        return over
+        return over or (halt is not None and halt.is_set())
 
     policy = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),
         stop=stop,
         wait=wait,
-        sleep=tenacity.nap.sleep,
+        sleep=tenacity.nap.sleep if halt is None else tenacity.sleep_using_event(halt),
         reraise=True,
     )
     replayed = [first]
@@ -139,6 +183,8 @@ def _again(
     def attempt() -> T:
         if replayed:
             raise replayed.pop()
+        if halt is not None and halt.is_set():
+            raise last
         return action()
 
     try:

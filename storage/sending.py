@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 from . import processes
 from .base import AnyPath, Progress, Storage
-from .errors import NotFound, SourceChanged, StorageError
+from .errors import NotFound, SourceChanged, StorageError, UnsafeKey
 from .files import hash_file
 from .hashcache import HashCache
 from .manifest import Entry, Manifest, committed, is_committed, manifest_key, scan
@@ -47,10 +47,12 @@ def upload_tree(
     With `pack`, a tree that `storage.packing.lay_out` finds worth it is sent as shards.
 
     SourceChanged if a file or `content` is not what the manifest says, NotFound if a file has gone; then no manifest
-    is written.
+    is written. UnsafeKey, and nothing is touched, for a tree that can be packed and has a file of its own where the
+    index of a packed one lies.
     """
     content = content or {}
     _check_content(manifest, content)
+    _refuse_index([entry.path for entry in manifest.entries])
     crew = Crew(workers or storage.workers, progress)
     if is_committed(storage, prefix, manifest):
         crew.advance(manifest.total_bytes)
@@ -89,10 +91,13 @@ def send_tree(
         manifest = scan(source, follow_outside, cache)
         return manifest, upload_tree(source, storage, prefix, manifest, None, workers, progress, pack)
     lookup = cache.recall(os.path.realpath(source)) if cache is not None else lambda *_: ""
-    members = (
+    members: Iterable[Member] = (
         Member(found.path, found.status.st_size, lookup(found.location, found.status), found.location)
         for found in walk(source, follow_outside)
     )
+    if os.path.lexists(os.path.join(os.fspath(source), *index_key("").split("/"))):
+        members = list(members)
+        _refuse_index([member.path for member in members])
     sender = _Sender(storage, prefix, Crew(workers or storage.workers, progress), cache)
     try:
         places = sender.send(list(members) if pack else members, pack)
@@ -312,6 +317,16 @@ def _check_content(manifest: Manifest, content: Mapping[str, bytes]) -> None:
             raise SourceChanged(
                 f"the content given for {path!r} is not what the manifest says", "build the manifest from it"
             )
+
+
+def _refuse_index(paths: Sequence[str]) -> None:
+    """A tree of so many files is looked for in shards: a file of its own at the place of their index would be believed
+    to be it, and the next plain upload would remove it."""
+    if len(paths) >= MANY and index_key("") in paths:
+        raise UnsafeKey(
+            f"a tree of {MANY:,} files cannot have a file {index_key('')!r}: the index of a packed one lies there",
+            "rename it; of a packed tree in a bucket, `storage sync` gives the files",
+        )
 
 
 def _sha256(storage: Storage, key: str) -> str:

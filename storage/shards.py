@@ -10,9 +10,10 @@ import time
 from typing import BinaryIO, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from .base import Storage
-from .errors import Corrupt, from_os_error, translated
+from .errors import from_os_error, translated
 from .files import CHUNK, SourceFile, glance, sha256_of, sweep, temporary_beside, write_small
 from .packing import BLOCK, TAIL, Place, Shard, header, verify
+from .retry import carefully
 
 PIECE = 16 << 20
 """Bytes of a shard that one request fetches."""
@@ -101,9 +102,23 @@ def unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[
 
     Each file is verified, written under a temporary name and renamed; `done` gets its size. A file that takes the
     place of an older one is fsynced first. One that is new is not: `download_tree` has all of them written at its end,
-    and what a power cut does to them before, the next download finds and mends. Corrupt, and none of the bad bytes
-    visible, if the shard is damaged. Memory: 1 MiB and one file.
+    and what a power cut does to them before, the next download finds and mends. From the first file whose bytes are
+    wrong the piece is fetched again, twice; then Corrupt, and none of the bad bytes visible. Memory: 1 MiB and a file.
     """
+    count = 0
+
+    def counted(size: int) -> None:
+        nonlocal count
+        count += 1
+        done(size)
+
+    def once() -> None:
+        _unpack(storage, key, piece._replace(places=piece.places[count:]), root, counted)
+
+    carefully(once, lambda: count)
+
+
+def _unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[int], None]) -> None:
     start = piece.places[0].offset
     length = piece.places[-1].offset + piece.places[-1].size - start
     if not length:  # empty files only
@@ -124,8 +139,6 @@ def unpack(storage: Storage, key: str, piece: Piece, root: str, done: Callable[[
                 folders[above] = os.path.join(root, *above.split("/")) if above else root
             _put(os.path.join(folders[above], name), data)
             done(place.size)
-        if blocks.take(start + length, 1):
-            raise Corrupt(f"the shard {key} gave more than was asked for", "try again")
 
 
 class _Blocks:

@@ -14,9 +14,9 @@ Very many small files can be packed on the way: see `storage.packing`.
 
 In flight are at most `storage.workers` files at once, and as many as the work has use for (`storage.parallel`). Memory
 of every function here: 1 MiB for each of these, unless the back end says less, and about 0.5 KiB for each file of the
-tree (its manifest). Errors are StorageErrors. The first one stops the other workers at their next megabyte, and so does
-KeyboardInterrupt; what has arrived whole stays and is not sent again. A tree of thousands of small files in OBS is
-shared with worker processes (`storage.processes`), under the same promises.
+tree (its manifest). Errors are StorageErrors. The first one stops the other workers at their next megabyte, or while
+they wait to try again, and so does KeyboardInterrupt; what has arrived whole stays and is not sent again. A tree of
+thousands of small files in OBS is shared with worker processes (`storage.processes`), under the same promises.
 """
 
 from __future__ import annotations

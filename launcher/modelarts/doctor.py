@@ -20,7 +20,7 @@ from launcher.modelarts.explain import AGENCY_PAGE, POOLS_PAGE, QUOTA_PAGE, SHOW
 from launcher.modelarts.place import Place, find_place
 from launcher.settings import masked_url
 from storage.errors import StorageError
-from storage.retry import waiting
+from storage.retry import patiently, waiting
 
 if TYPE_CHECKING:
     from launcher.jobs import Job
@@ -106,7 +106,7 @@ def check_keys(place: Place) -> Iterable[Check]:
         yield Check("keys", "ok", f"IAM token, {place.keys_from}")
         return
     try:
-        keys = place.credentials.current()
+        keys = patiently(place.credentials.current)
     except StorageError as error:
         yield Check("keys", "fail", f"{place.keys_from}: {error.message}", error.hint)
         return

@@ -162,7 +162,7 @@ def find_keys(settings: Settings) -> Keys:
 
 
 PAIRS = (("OBS_ACCESS_KEY_ID", "OBS_SECRET_ACCESS_KEY"), ("HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK"))
-"""Variables of keys; the first pair that is complete wins, for OBS and ModelArts alike (`storage.obs.credentials`)."""
+"""Variables of keys; the first pair wins, for OBS and ModelArts alike; half of one is refused (`storage.obs`)."""
 
 
 def endpoints(settings: Settings, iam_endpoint: str = "") -> tuple[str, str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import io
 import os
@@ -12,7 +11,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, List, Mapping, Optional, cast
 
 from ..base import AnyPath, ObjectInfo, Progress, Storage
-from ..errors import AccessDenied, Corrupt, NotFound, StorageError
+from ..errors import AccessDenied, Corrupt, StorageError
 from ..files import SourceFile, glance, sha256_of
 from ..retry import Transient, patiently
 from ..urls import check_key, check_prefix
@@ -21,6 +20,7 @@ from .answers import NO_PAGE
 from .channel import BYTES_IN_FLIGHT, Channel
 from .dates import http_seconds
 from .digests import md5_in, sha256_in
+from .errors import Failure, length_in
 from .settings import ObsSettings
 from .stream import ObjectStream
 from .wire import Data, Reply
@@ -70,8 +70,9 @@ class ObsStorage(Storage):
     def stat(self, key: str, digest: bool = False) -> ObjectInfo:
         check_key(key)
         what = f"cannot look at {self.label(key)}"
-        reply = self.channel.ask(what, "read", lambda: self.wire.head(key))
-        info = self.info(key, reply.headers)
+        info = patiently(
+            lambda: self.info(key, self.channel.ask_once(what, "read", lambda: self.wire.head(key)).headers)
+        )
         if not digest or info.sha256:
             return info
         with self.read(key) as stream:
@@ -192,10 +193,10 @@ class ObsStorage(Storage):
         return {f"{self.channel.prefix}meta-{name}": value for name, value in metadata.items()}
 
     def info(self, key: str, headers: Mapping[str, str]) -> ObjectInfo:
-        """What the headers of a whole answer say."""
+        """What the headers of a whole answer say; Transient if they do not say enough."""
         return ObjectInfo(
             key,
-            int(headers.get("content-length", "0")),
+            length_in(f"cannot read {self.label(key)}", headers),
             _seconds(headers.get("last-modified", "")),
             headers.get("etag", "").strip('"'),
             sha256_in(headers),
@@ -227,8 +228,7 @@ class ObsStorage(Storage):
     def _delete(self, keys: List[str]) -> None:
         what = f"cannot delete from {self.label('')}"
         if len(keys) == 1:
-            with contextlib.suppress(NotFound):
-                self.channel.ask(f"cannot delete {self.label(keys[0])}", "delete", lambda: self.wire.delete(keys[0]))
+            self.channel.ask(f"cannot delete {self.label(keys[0])}", "delete", lambda: self._delete_one(keys[0]))
             return
         from obs import DeleteObjectsRequest, Object
 
@@ -245,6 +245,13 @@ class ObsStorage(Storage):
                 raise Transient(StorageError(told, "run the same command again"))
 
         patiently(once)
+
+    def _delete_one(self, key: str) -> Reply:
+        """That there is no such object is fine; that there is no such bucket is not."""
+        reply = self.wire.delete(key)
+        if reply.status == 404 and Failure.of(404, reply.headers, reply.body).code != "NoSuchBucket":
+            return reply._replace(status=204)
+        return reply
 
 
 def from_recipe(recipe: Mapping[str, Any]) -> ObsStorage:

@@ -67,7 +67,8 @@ class Channel:
         """One try; Transient if another may succeed."""
         reply = self._tried(what, call)
         if reply.status >= 300:
-            raise self._refused(what, action, errors.Failure.of(reply.status, reply.headers, reply.body), reply.keys)
+            failure = errors.Failure.of(reply.status, reply.headers, reply.body)
+            raise self._refused(what, action, failure, reply.keys, reply.ahead)
         return reply
 
     def open_once(self, what: str, action: str, call: Callable[[], Opened]) -> Opened:
@@ -78,7 +79,8 @@ class Channel:
                 body = self._tried(what, opened.read)
             finally:
                 opened.close()
-            raise self._refused(what, action, errors.Failure.of(opened.status, opened.headers, body), opened.keys)
+            failure = errors.Failure.of(opened.status, opened.headers, body)
+            raise self._refused(what, action, failure, opened.keys, opened.ahead)
         return opened
 
     def call(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -91,7 +93,8 @@ class Channel:
         if int(answer.status) >= 300:
             from .sdk import failure_of
 
-            raise self._refused(what, action, failure_of(answer), self.sdk.local.keys)
+            local = self.sdk.local
+            raise self._refused(what, action, failure_of(answer), local.keys, local.ahead)
         return answer
 
     def close(self) -> None:
@@ -115,13 +118,15 @@ class Channel:
         self._is_known = True
         return answer
 
-    def _refused(self, what: str, action: str, failure: errors.Failure, asked_with: Keys) -> Exception:
-        """The error for an answer; a wrong clock and expired keys are mended here, once each."""
-        ahead = errors.skew(failure, time.time())
-        if ahead is not None and abs(ahead - self._pool.clock_ahead) > 1.0:
-            self._pool.clock_ahead = ahead
-            if self._sdk is not None:
-                self._sdk.clock_ahead = ahead
+    def _refused(self, what: str, action: str, failure: errors.Failure, asked_with: Keys, dated: float) -> Exception:
+        """The error for an answer; a wrong clock and expired keys are mended here. Requests that were under way then,
+        with the older ones, are sent again as well."""
+        ahead = errors.skew(failure, time.time(), dated)
+        if ahead is not None and abs(ahead - dated) > 1.0:
+            if abs(ahead - self._pool.clock_ahead) > 1.0:
+                self._pool.clock_ahead = ahead
+                if self._sdk is not None:
+                    self._sdk.clock_ahead = ahead
             return Transient(_final(errors.refused(what, action, failure)), free=True)
         if errors.is_expired(failure) and self.credentials.renew(asked_with):
             return Transient(_final(errors.refused(what, action, failure)), free=True)

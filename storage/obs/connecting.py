@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 from typing import TYPE_CHECKING, Optional
-from urllib.parse import unquote, urlsplit
 
 from .errors import UNKNOWN
 from .exchange import Line, patient
-from .settings import ObsSettings
+from .settings import ObsSettings, Proxy
 
 if TYPE_CHECKING:
     import ssl
@@ -16,8 +15,8 @@ if TYPE_CHECKING:
 
 def connect(settings: ObsSettings, host: str, port: int, context: Optional[ssl.SSLContext]) -> Line:
     """A connection to `host`; with a context it is a TLS one, and the certificate must be the host's."""
-    proxy = urlsplit(settings.proxy) if settings.proxy else None
-    place = (host, port) if proxy is None else (proxy.hostname or "", proxy.port or 8080)
+    proxy = settings.proxied
+    place = (host, port) if proxy is None else (proxy.host, proxy.port)
     try:
         connected = socket.create_connection(place, settings.timeout)
     except OSError as error:  # which does not say of whom it speaks
@@ -32,7 +31,7 @@ def connect(settings: ObsSettings, host: str, port: int, context: Optional[ssl.S
     try:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if proxy is not None:
-            _tunnel(connected, f"{host}:{port}", _login(proxy.username, proxy.password))
+            _tunnel(connected, f"{host}:{port}", _login(proxy))
         if context is not None:
             connected = context.wrap_socket(connected, server_hostname=host)
         else:
@@ -61,11 +60,11 @@ def _tunnel(connected: socket.socket, place: str, login: str) -> None:
         raise ConnectionError(f"the proxy does not lead on to {place}: {line.status}")
 
 
-def _login(user: Optional[str], password: Optional[str]) -> str:
+def _login(proxy: Proxy) -> str:
     """The header by which the proxy knows us."""
-    if user is None:
+    if proxy.user is None:
         return ""
     import base64
 
-    login = base64.b64encode(f"{unquote(user)}:{unquote(password or '')}".encode()).decode()
+    login = base64.b64encode(f"{proxy.user}:{proxy.password}".encode()).decode()
     return f"Proxy-Authorization: Basic {login}\r\n"

@@ -136,15 +136,26 @@ def broken(what: str, error: BaseException, is_known: bool = True) -> Transient:
     )
 
 
-def skew(failure: Failure, now: float) -> Optional[float]:
-    """Seconds by which the store's clock is ahead of ours, if that is what it complains of."""
+def skew(failure: Failure, now: float, dated: float) -> Optional[float]:
+    """Seconds by which the store's clock is ahead of ours, if that is what it complains of; `dated` is by how many the
+    request was dated ahead."""
     if failure.status == 403 and (failure.code == SKEWED or (not failure.code and "date" in failure.headers)):
         there = http_seconds(failure.headers.get("date", ""))
         if there is None:
             return None
         ahead = there - now
-        return ahead if failure.code == SKEWED or abs(ahead) > 600 else None
+        return ahead if failure.code == SKEWED or abs(ahead - dated) > 600 else None
     return None
+
+
+def length_in(what: str, headers: Mapping[str, str]) -> int:
+    """Bytes of the object whose whole answer this is the head of. Transient if it does not say: whoever took that for 0
+    would put an empty file in the place of a good one."""
+    told = headers.get("content-length", "")
+    if not (told.isascii() and told.isdigit()):
+        error = Unreachable(f"{what}: the answer does not say how long it is", "look at the proxy and the endpoint")
+        raise Transient(error)
+    return int(told)
 
 
 def is_expired(failure: Failure) -> bool:

@@ -6,6 +6,8 @@ import queue
 import threading
 from typing import Any, Callable, Generic, List, Optional, TypeVar
 
+from ..retry import heeded, heeding
+
 T = TypeVar("T")
 
 COUNT = 12
@@ -17,13 +19,16 @@ class Task(Generic[T]):
 
     def __init__(self, action: Callable[[], T]) -> None:
         self._action = action
+        self._heeded = heeded()
+        """Whoever wants it done may hear that it is not wanted any more."""
         self._done = threading.Event()
         self._value: Optional[T] = None
         self._error: Optional[BaseException] = None
 
     def run(self) -> None:
         try:
-            self._value = self._action()
+            with heeding(self._heeded):
+                self._value = self._action()
         except BaseException as error:
             self._error = error
         del self._action

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 from urllib.parse import quote
 
@@ -108,8 +109,9 @@ class _Upload:
     def stop(self, is_wrong: bool) -> None:
         """No part is sent any more; the upload stays for another try, or not."""
         self._stopping.set()
+        until = time.monotonic() + _SETTLE_SECONDS
         for _, _, task in self._tasks:
-            task.settle(_SETTLE_SECONDS)
+            task.settle(max(0.0, until - time.monotonic()))
         for number, _, task in self._tasks:
             if task.is_done() and not is_wrong:
                 with contextlib.suppress(BaseException):

@@ -12,7 +12,7 @@ import time
 import warnings
 from email.utils import formatdate
 from typing import Any, Dict, List, Mapping, Tuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl
 
 from ..errors import BackendMissing
 from .answers import NO_PAGE, Page, parse_objects, parse_uploads
@@ -27,7 +27,7 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
     """An ObsClient that retries nothing, checks certificates and host names, keeps connections, and never asks as
     nobody unless nobody was wanted. BackendMissing without the SDK."""
     try:
-        from obs import ObsClient, const
+        from obs import ObsClient
     except ImportError as error:
         raise BackendMissing("the OBS SDK is not installed", "pip install esdk-obs-python") from error
 
@@ -39,8 +39,9 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
 
         def _add_auth_headers(self, headers: Dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             keys = credentials.current()
-            self.local.keys = keys
-            headers[const.DATE_HEADER] = formatdate(time.time() + self.clock_ahead, usegmt=True)
+            self.local.keys, self.local.ahead = keys, self.clock_ahead
+            if self.local.ahead:  # it puts its own time into Date, but leaves a date in the dialect's own header alone
+                headers[self.ha.date_header()] = formatdate(time.time() + self.local.ahead, usegmt=True)
             return super()._add_auth_headers(headers, *args, **kwargs)
 
         def _get_token(self) -> Any:
@@ -48,7 +49,7 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
             return _Provider(keys)
 
     secure, host, port = settings.place
-    proxy = urlsplit(settings.proxy)
+    proxy = settings.proxied
     path_style = settings.path_style
     with warnings.catch_warnings():
         warnings.simplefilter(
@@ -63,10 +64,10 @@ def build(settings: ObsSettings, credentials: Credentials) -> Any:
             max_retry_count=0,
             timeout=settings.timeout,
             long_conn_mode=True,
-            proxy_host=proxy.hostname,
-            proxy_port=proxy.port or (8080 if proxy.hostname else None),
-            proxy_username=unquote(proxy.username) if proxy.username else None,
-            proxy_password=unquote(proxy.password) if proxy.password else None,
+            proxy_host=proxy.host if proxy else None,
+            proxy_port=proxy.port if proxy else None,
+            proxy_username=proxy.user if proxy else None,
+            proxy_password=proxy.password if proxy and proxy.user else None,
         )
     if secure:
         client.context = tls_context(settings)
@@ -148,7 +149,7 @@ class SdkWire(Wire):
 
 class _OpenedSdk(Opened):
     def __init__(self, client: Any, answer: Any) -> None:
-        super().__init__(int(answer.status), _headers(answer), client.local.keys)
+        super().__init__(int(answer.status), _headers(answer), client.local.keys, client.local.ahead)
         self._answer = answer
         self._stream = answer.body.response if answer.status < 300 else None
         self._is_read = self._stream is None
@@ -212,7 +213,7 @@ def failure_of(answer: Any) -> Failure:
 
 
 def _reply(client: Any, answer: Any) -> Reply:
-    return Reply(int(answer.status), _headers(answer), _error_body(answer), client.local.keys)
+    return Reply(int(answer.status), _headers(answer), _error_body(answer), client.local.keys, client.local.ahead)
 
 
 def _headers(answer: Any) -> Mapping[str, str]:

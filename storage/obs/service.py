@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Iterator, List, Optional
 
 from ..errors import AccessDenied, Conflict, NotFound, StorageError
+from ..retry import patiently
 from ..service import Bucket, Leftover, Service
 from ..urls import check_bucket, check_key
 from . import multipart
@@ -58,7 +59,7 @@ class ObsService(Service):
 
     def presign(self, bucket: str, key: str, seconds: int, method: str = "GET") -> str:
         check_key(key)
-        self.channel.credentials.current()
+        patiently(self.channel.credentials.current)
         answer = self.channel.sdk.createSignedUrl(method, check_bucket(bucket), key, expires=seconds)
         return str(answer.signedUrl)
 

@@ -5,12 +5,23 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field, replace
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+from urllib.parse import unquote, urlsplit
 
 from ..errors import InvalidUrl
 
 _HUAWEI = re.compile(r"(^|\.)obs\.[a-z0-9-]+\.(myhuaweicloud|myhwclouds)\.(com|cn|eu)$")
 _ADDRESS = re.compile(r"[0-9.]+|.*:.*")
+
+
+class Proxy(NamedTuple):
+    """An HTTP proxy that leads on to the store."""
+
+    host: str
+    port: int
+    user: Optional[str]
+    """None: it asks nobody who he is."""
+    password: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class ObsSettings:
     ca_file: str = ""
     """More certificates to trust, in PEM. TLS is always verified, the host name too."""
     proxy: str = field(default="", repr=False)
-    """`http://[user:password@]host:port`."""
+    """`http://[user:password@]host:port`; `http://` may be left out."""
     wire: str = "direct"
     """What carries the bulk of the bytes: `direct` (kept connections of the standard library) or `sdk`."""
     checksum: str = "auto"
@@ -107,6 +118,26 @@ class ObsSettings:
         secure, host, port = self.place
         usual = port == (443 if secure else 80)
         return f"http{'s' if secure else ''}://{host}" + ("" if usual else f":{port}")
+
+    @property
+    def proxied(self) -> Optional[Proxy]:
+        """The proxy, if there is one. InvalidUrl for what is none, or one that is not spoken to by plain HTTP."""
+        text = self.proxy.strip()
+        if not text:
+            return None
+        try:
+            parts = urlsplit(text if "://" in text else "http://" + text)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host = None
+        if not host or parts.scheme != "http":  # no more of it is shown: it may hold a password
+            told = f"is spoken to by {parts.scheme}" if host else "has no host and port that can be read"
+            raise InvalidUrl(
+                f"the proxy that is set {told}",
+                "set OBS_PROXY (or HTTPS_PROXY) to http://host:port; other kinds do not work",
+            )
+        user = unquote(parts.username) if parts.username else None
+        return Proxy(host, port or 8080, user, unquote(parts.password or ""))
 
     @property
     def path_style(self) -> bool:

@@ -49,6 +49,8 @@ class Reply(NamedTuple):
     body: bytes
     keys: Keys
     """Those that it was asked with."""
+    ahead: float = 0.0
+    """Seconds by which it was dated ahead of this machine's clock."""
 
 
 class Wire:
@@ -84,10 +86,11 @@ class Wire:
 class Opened:
     """A GET whose body is read by the caller; close it, and it keeps the connection if all was read."""
 
-    def __init__(self, status: int, headers: Mapping[str, str], keys: Keys) -> None:
+    def __init__(self, status: int, headers: Mapping[str, str], keys: Keys, ahead: float = 0.0) -> None:
         self.status = status
         self.headers = headers
         self.keys = keys
+        self.ahead = ahead
 
     def readinto(self, buffer: memoryview) -> int:
         """Fill some of the buffer; 0 at the end of what the server sends, which may be too early."""
@@ -102,13 +105,15 @@ class Opened:
 
 
 class Held(NamedTuple):
-    """A line, the host that it leads to, and the keys that its request was signed with."""
+    """A line, the host that it leads to, and the keys and the clock that its request was signed with."""
 
     line: Line
     host: str
     keys: Keys
     era: int
     """How often the pool had been closed before."""
+    ahead: float
+    """The pool's `clock_ahead` then."""
 
 
 class Pool:
@@ -134,7 +139,8 @@ class Pool:
         place = f"/{bucket}" if self._path_style else ""
         target = (f"{place}/{path}" if path or not place else place) + (f"?{query}" if query else "")
         headers["host"] = host if self._port in (80, 443) else f"{host}:{self._port}"
-        headers["date"] = http_date(time.time() + self.clock_ahead)
+        ahead = self.clock_ahead
+        headers["date"] = http_date(time.time() + ahead)
         keys = self._credentials.current()
         if keys.access:
             resource = f"{path}?{unquote(query)}" if query and path else path  # a listing's query is not signed
@@ -162,7 +168,7 @@ class Pool:
             except BaseException:
                 line.close()
                 raise
-            return Held(line, host, keys, era)
+            return Held(line, host, keys, era, ahead)
 
     def settle(self, held: Held) -> None:
         """Keep the line if its answer has been read to the end and it may stay open."""
@@ -249,7 +255,7 @@ class DirectWire(Wire):
             raise
         status, found = line.status, line.headers
         self._pool.settle(held)
-        return Reply(status, found, body, held.keys)
+        return Reply(status, found, body, held.keys, held.ahead)
 
 
 class _OpenedDirect(Opened):
@@ -258,7 +264,7 @@ class _OpenedDirect(Opened):
         self._held = held
         self._is_open = True
         self.readinto = held.line.readinto  # type: ignore[method-assign]  # the same, with a call less
-        super().__init__(held.line.status, held.line.headers, held.keys)
+        super().__init__(held.line.status, held.line.headers, held.keys, held.ahead)
 
     def read(self) -> bytes:
         return self._held.line.read()

@@ -14,6 +14,7 @@ from launcher.modelarts.place import find_place
 from launcher.modelarts.regions import REGIONS, endpoint_of
 from launcher.paths import Home
 from launcher.settings import load_settings, user_file
+from storage.errors import NoCredentials
 
 PROFILES = """
 profiles:
@@ -164,6 +165,9 @@ def test_keys_of_the_environment(place, keys, monkeypatch):
     monkeypatch.setenv("HUAWEICLOUD_SDK_AK", "AK-SDK")
     monkeypatch.setenv("HUAWEICLOUD_SDK_SK", "SK-SDK")
     monkeypatch.setenv("HUAWEICLOUD_SDK_SECURITY_TOKEN", "T-SDK")
+    with pytest.raises(NoCredentials, match="is not"):  # half a pair does not lead to another account
+        source(place(region="cn-north-4"))
+    monkeypatch.delenv("OBS_SECRET_ACCESS_KEY")
     assert source(place(region="cn-north-4")) == ("$HUAWEICLOUD_SDK_AK", "AK-SDK", "SK-SDK", "T-SDK")
 
 

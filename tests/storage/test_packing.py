@@ -371,3 +371,25 @@ def test_an_index_that_is_somebodys_own_file_is_copied_as_it_is(storage: Storage
         storage.write(key, data)
     download_tree(storage, "set", tmp_path / "copy", unpacked=False)
     assert {f"set/{path}": data for path, data in contents(tmp_path / "copy").items()} == mine
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_a_large_tree_with_a_file_in_the_place_of_the_index_is_refused_and_a_small_one_keeps_it(
+    storage: Storage, tree: Path, plant: Plant, tmp_path: Path, pack: bool
+) -> None:
+    upload_tree(tree, storage, PREFIX, scan(tree), pack=pack)
+    before = objects(storage, "")
+    plant(tree, {".shards/index.json": b"{}"})
+    for send in (
+        lambda: upload_tree(tree, storage, PREFIX, scan(tree), pack=pack),
+        lambda: send_tree(tree, storage, PREFIX, pack=pack),
+        lambda: send_tree(tree, storage, "elsewhere", pack=pack),
+    ):
+        with pytest.raises(UnsafeKey, match="index") as caught:
+            send()
+        assert caught.value.hint
+    assert objects(storage, "") == before
+    small = {".shards/index.json": b"{}", "file": b"1"}
+    send_tree(plant(tmp_path / "small", small), storage, "small", pack=pack)
+    download_tree(storage, "small", tmp_path / "copy")
+    assert contents(tmp_path / "copy") == small
