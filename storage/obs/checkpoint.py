@@ -3,6 +3,9 @@
 One file an upload, in `$LAUNCHER_STATE` or `$XDG_STATE_HOME/modelarts-launcher` (`~/.local/state/…`), never beside the
 source, which may be read-only. A line for the upload, then a line a part, each appended when OBS has the part; a last
 line that is torn is not there. It is locked while an upload uses it. Nothing in it is believed: see `multipart`.
+
+What OBS was told when the upload began (size, sha256 and time of the file) cannot be changed later, so an upload of
+another file, or of this one before it changed, is not gone on with: it is `abandoned`.
 """
 
 from __future__ import annotations
@@ -29,11 +32,14 @@ class Part(NamedTuple):
 class Checkpoint:
     """The record of one upload. `upload` is its id, "" for a new one; then `begin` names it."""
 
-    def __init__(self, place: str, name: str, size: int, part_size: int) -> None:
+    def __init__(self, place: str, name: str, size: int, part_size: int, sha256: str, mtime_ns: int) -> None:
         self._path = os.path.join(_folder(), hashlib.sha256(f"{place}\n{name}".encode()).hexdigest()[:32] + ".jsonl")
         self._head = {"name": name, "place": place, "size": size, "part_size": part_size}
+        self._head.update(sha256=sha256, mtime_ns=mtime_ns)
         self._file: Optional[BinaryIO] = None
         self.upload = ""
+        self.abandoned = ""
+        """The id of an upload to the same name that the record was of; to be aborted before `begin`."""
         self.parts: Dict[int, Part] = {}
         with contextlib.suppress(OSError):
             os.makedirs(_folder(), exist_ok=True)
@@ -88,11 +94,12 @@ class Checkpoint:
         lines = self._file.read(_LARGEST).split(b"\n")[:-1]
         try:
             head, *rows = [json.loads(line) for line in lines]
-            if {name: head[name] for name in self._head} != self._head:
+            if {name: head.get(name) for name in self._head} != self._head:
+                self.abandoned = str(head["upload"])
                 return
             self.parts = {int(number): Part(str(sha256), str(etag)) for number, sha256, etag in rows}
             self.upload = str(head["upload"])
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             self.parts = {}
 
 

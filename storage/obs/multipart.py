@@ -2,7 +2,8 @@
 
 One reads the file in order and hashes it; lanes hash and send its parts. What another process has sent of the same
 file is not sent again: the checkpoint names the upload, OBS lists its parts, and a part counts as sent if its ETag is
-the recorded one and its bytes, read again, have the recorded sha256. If the file changed, its old parts do not match.
+the recorded one and its bytes, read again, have the recorded sha256. If the file has changed since the upload began,
+it is aborted and another one begun: the sha256 in its metadata would be that of the older bytes.
 
 What ends an upload early: bytes that changed abort it; anything else leaves it to be resumed, if a checkpoint could be
 kept, else aborts it. `storage gc` finds the rest.
@@ -86,7 +87,8 @@ class _Upload:
         self._sha256 = sha256
         self._progress = progress
         self._part_size = part_size(source.size)
-        self._checkpoint = Checkpoint(bucket.channel.settings.url, f"{bucket.name}/{key}", source.size, self._part_size)
+        place, name, mtime_ns = bucket.channel.settings.url, f"{bucket.name}/{key}", source.status.st_mtime_ns
+        self._checkpoint = Checkpoint(place, name, source.size, self._part_size, sha256, mtime_ns)
         self._stopping = threading.Event()
         self._tasks: List[Tuple[int, int, Task[Part]]] = []
 
@@ -180,6 +182,8 @@ class _Upload:
     def _resumed(self) -> Dict[int, Part]:
         """The parts of an earlier try that OBS still has as they were recorded."""
         checkpoint = self._checkpoint
+        if checkpoint.abandoned:
+            _abort(self._bucket, self._key, checkpoint.abandoned)
         if not checkpoint.upload:
             return {}
         try:

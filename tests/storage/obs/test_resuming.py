@@ -1,0 +1,98 @@
+"""Uploads that were interrupted: what another try makes of what it finds, and what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from launcher.emulator.obs import ObsServer
+from storage.files import hash_file
+from storage.obs import ObsService, ObsSettings, ObsStorage
+from tests.servers.emulated import serving
+from tests.servers.process import ACCESS_KEY, SECRET_KEY
+
+LARGE = 40 << 20
+PARTS = 5
+
+
+class Place(NamedTuple):
+    """A server that counts its requests, and a bucket in it."""
+
+    server: ObsServer
+    service: ObsService
+    bucket: ObsStorage
+
+    @property
+    def leftovers(self) -> int:
+        """Uploads that nobody has ended."""
+        return len(list(self.service.leftovers("bucket")))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with serving(tmp_path / "root") as server:
+        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+        service = ObsService(ObsSettings(endpoint=server.endpoint, signature="obs", timeout=2, **keys))
+        service.make_bucket("bucket")
+        yield Place(server, service, service.bucket("bucket"))
+        service.close()
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
+    return path
+
+
+class Stop(Exception):
+    """Somebody has pressed Ctrl-C."""
+
+
+def interrupt(bucket: ObsStorage, path: Path, sha256: str = "", after: int = 1) -> None:
+    """Upload the file as `large`, until that many parts have been counted."""
+    counted = 0
+
+    def stop(_: int) -> None:
+        nonlocal counted
+        counted += 1
+        if counted == after:
+            raise Stop
+
+    with pytest.raises(Stop):
+        bucket.upload(path, "large", sha256, stop)
+
+
+def change(path: Path) -> None:
+    """Other bytes, as many, at another time."""
+    with path.open("r+b") as stream:
+        stream.seek(LARGE - 1)
+        last = stream.read()
+        stream.seek(LARGE - 1)
+        stream.write(bytes([last[0] ^ 1]))
+    os.utime(path, (1e9, 1e9))
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_an_upload_of_a_file_that_changed_since_begins_anew(
+    place: Place, tmp_path: Path, large: Path, is_known: bool
+) -> None:
+    """Its metadata would be that of the older bytes, and no download would ever verify."""
+    interrupt(place.bucket, large, hash_file(large) if is_known else "")
+    change(large)
+    newer = hash_file(large)
+    place.bucket.upload(large, "large", newer)
+    assert place.bucket.stat("large").sha256 == newer
+    assert place.bucket.download("large", tmp_path / "out").sha256 == newer
+    assert place.leftovers == 0
+
+
+def test_the_time_of_a_resumed_upload_is_that_of_its_file(place: Place, large: Path) -> None:
+    interrupt(place.bucket, large)
+    os.utime(large, ns=(0, 1_234_567_890))
+    place.bucket.upload(large, "large")
+    assert place.bucket.wire.head("large").headers["x-obs-meta-mtime"] == "1234567890"
