@@ -2,7 +2,7 @@
 
 One file an upload, in `$LAUNCHER_STATE` or `$XDG_STATE_HOME/modelarts-launcher` (`~/.local/state/…`), never beside the
 source, which may be read-only. A line for the upload, then a line a part, each appended when OBS has the part; a last
-line that is torn is not there. It is locked while an upload uses it. Nothing in it is believed: see `multipart`.
+line that is torn is cut off. It is locked while an upload uses it. Nothing in it is believed: see `multipart`.
 
 What OBS was told when the upload began (size, sha256 and time of the file) cannot be changed later, so an upload of
 another file, or of this one before it changed, is not gone on with: it is `abandoned`.
@@ -11,6 +11,7 @@ another file, or of this one before it changed, is not gone on with: it is `aban
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -85,22 +86,38 @@ class Checkpoint:
         self.close()
 
     def _append(self, row: Any) -> None:
+        """A line as a whole, or an OSError."""
         if self._file is not None:
-            self._file.write(json.dumps(row).encode() + b"\n")
+            line = json.dumps(row).encode() + b"\n"
+            end = self._file.seek(0, os.SEEK_END)
+            if self._file.write(line) != len(line):
+                self._file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _read(self) -> None:
+        """All lines as far as they are whole and make sense; what follows is cut off, so that nothing is joined to
+        it."""
         assert self._file is not None
         self._file.seek(0)
-        lines = self._file.read(_LARGEST).split(b"\n")[:-1]
-        try:
-            head, *rows = [json.loads(line) for line in lines]
-            if {name: head.get(name) for name in self._head} != self._head:
-                self.abandoned = str(head["upload"])
-                return
-            self.parts = {int(number): Part(str(sha256), str(etag)) for number, sha256, etag in rows}
-            self.upload = str(head["upload"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            self.parts = {}
+        end = 0
+        for line in self._file.read(_LARGEST).split(b"\n")[:-1]:
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                break
+            end += len(line) + 1
+        self._file.truncate(end)
+
+    def _take(self, row: Any) -> None:
+        if not self.upload and not self.abandoned:
+            upload = str(row["upload"])
+            if {name: row.get(name) for name in self._head} == self._head:
+                self.upload = upload
+            else:
+                self.abandoned = upload
+        elif self.upload:
+            number, sha256, etag = row
+            self.parts[int(number)] = Part(str(sha256), str(etag))
 
 
 def _folder() -> str:

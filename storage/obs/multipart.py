@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 from urllib.parse import quote
 
 from ..base import ObjectInfo, Progress
-from ..errors import Corrupt, NotFound, SourceChanged, StorageError, Unreachable
+from ..errors import AccessDenied, Corrupt, NotFound, SourceChanged, StorageError, Unreachable
 from ..files import SourceFile
 from ..retry import Transient, patiently
 from .checkpoint import Checkpoint, Part
@@ -189,6 +189,10 @@ class _Upload:
         try:
             there = _parts(self._bucket, self._key, checkpoint.upload)
         except NotFound:
+            checkpoint.upload = ""
+            return {}
+        except AccessDenied:  # who may write need not be allowed to look; the next upload must not fail of it
+            _abort(self._bucket, self._key, checkpoint.upload)
             checkpoint.upload = ""
             return {}
         return {number: part for number, part in checkpoint.parts.items() if there.get(number, ("", 0))[0] == part.etag}

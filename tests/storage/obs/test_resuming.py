@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from launcher.emulator.obs import ObsServer
+from storage.errors import AccessDenied
 from storage.files import hash_file
 from storage.obs import ObsService, ObsSettings, ObsStorage
+from storage.obs.checkpoint import Checkpoint, Part
 from tests.servers.emulated import serving
 from tests.servers.process import ACCESS_KEY, SECRET_KEY
 
@@ -96,3 +98,73 @@ def test_the_time_of_a_resumed_upload_is_that_of_its_file(place: Place, large: P
     os.utime(large, ns=(0, 1_234_567_890))
     place.bucket.upload(large, "large")
     assert place.bucket.wire.head("large").headers["x-obs-meta-mtime"] == "1234567890"
+
+
+def record_of_upload() -> Path:
+    """What is known of the only one."""
+    (record,) = Path(os.environ["LAUNCHER_STATE"], "uploads").iterdir()
+    return record
+
+
+def test_an_upload_of_a_file_that_grew_leaves_no_parts_of_the_older_one(place: Place, large: Path) -> None:
+    interrupt(place.bucket, large)
+    with large.open("ab") as stream:
+        stream.write(b"x")
+    place.bucket.upload(large, "large")
+    assert place.bucket.stat("large").size == LARGE + 1
+    assert place.leftovers == 0
+
+
+@pytest.mark.parametrize("torn", [b'[9, "abc', b"\xff\n", b"[]\n", b'{"upload": "another"}\n'])
+def test_a_line_that_is_torn_costs_no_other_line(place: Place, large: Path, torn: bytes) -> None:
+    """Another try, interrupted too, writes behind it; and the one after that reads all."""
+    interrupt(place.bucket, large)
+    record = record_of_upload()
+    assert 0 < record.read_bytes().count(b"\n") <= 1 + PARTS
+    with record.open("ab") as stream:
+        stream.write(torn)
+    interrupt(place.bucket, large, after=PARTS)
+    assert record.read_bytes().count(b"\n") == 1 + PARTS
+    place.server.requests.clear()
+    place.bucket.upload(large, "large")
+    assert place.server.requests["PUT", "UploadPart"] == 0
+    assert place.leftovers == 0
+    assert not record.exists()
+
+
+def test_a_disk_that_takes_half_a_line_is_as_one_that_takes_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint("place", "name", 1, 1, "", 0)
+    checkpoint.begin("upload")
+    file: Any = checkpoint._file
+
+    class Full:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(file, name)
+
+        def write(self, data: bytes) -> int:
+            return int(file.write(data[:5]))
+
+    monkeypatch.setattr(checkpoint, "_file", Full())
+    checkpoint.add(1, Part("a", "b"))
+    monkeypatch.setattr(checkpoint, "_file", file)
+    checkpoint.add(2, Part("c", "d"))
+    checkpoint.close()
+    again = Checkpoint("place", "name", 1, 1, "", 0)
+    assert (again.upload, again.parts) == ("upload", {2: Part("c", "d")})
+    again.close()
+
+
+def test_who_may_not_look_at_parts_may_still_upload(place: Place, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt(place.bucket, large)
+    call = place.bucket.channel.call
+
+    def denied(what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        if name == "listParts":
+            raise AccessDenied(f"{what}: 403 AccessDenied")
+        return call(what, action, name, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place.bucket.channel, "call", denied)
+        place.bucket.upload(large, "large")
+    assert place.bucket.stat("large").size == LARGE
+    assert place.leftovers == 0
