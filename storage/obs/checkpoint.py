@@ -17,7 +17,7 @@ import json
 import os
 from typing import Any, BinaryIO, Dict, NamedTuple, Optional
 
-from ..files import lock
+from ..locking import open_locked
 
 _LARGEST = 4 << 20
 
@@ -44,12 +44,9 @@ class Checkpoint:
         self.parts: Dict[int, Part] = {}
         with contextlib.suppress(OSError):
             os.makedirs(_folder(), exist_ok=True)
-            file = open(self._path, "a+b", buffering=0)  # noqa: SIM115  # `close` closes it
-            if lock(file):
-                self._file = file
+            self._file = open_locked(self._path)
+            if self._file is not None:
                 self._read()
-            else:
-                file.close()
 
     @property
     def is_kept(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from launcher.emulator.obs import ObsServer
+from storage import locking
 from storage.errors import AccessDenied
 from storage.files import hash_file
 from storage.obs import ObsService, ObsSettings, ObsStorage
@@ -152,6 +153,22 @@ def test_a_disk_that_takes_half_a_line_is_as_one_that_takes_none(monkeypatch: py
     again = Checkpoint("place", "name", 1, 1, "", 0)
     assert (again.upload, again.parts) == ("upload", {2: Part("c", "d")})
     again.close()
+
+
+def test_a_record_that_was_removed_before_it_was_locked_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, lock = Checkpoint("place", "name", 1, 1, "", 0), locking.lock
+
+    def late(stream: Any) -> bool:
+        first.remove()
+        return lock(stream)
+
+    monkeypatch.setattr(locking, "lock", late)
+    second = Checkpoint("place", "name", 1, 1, "", 0)
+    second.begin("upload")
+    second.close()
+    third = Checkpoint("place", "name", 1, 1, "", 0)
+    assert third.upload == "upload"
+    third.close()
 
 
 def test_who_may_not_look_at_parts_may_still_upload(place: Place, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
