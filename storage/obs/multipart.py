@@ -126,21 +126,23 @@ class _Upload:
         """Read a part, and send it unless OBS has it."""
         channel = self._bucket.channel
         taken = channel.budget.take(self._part_size)
-        buffer = channel.buffers.take(self._part_size)
         try:
+            buffer = channel.buffers.take(self._part_size)
             data = memoryview(buffer)[: self._source.fill(memoryview(buffer)[: self._part_size])]
-            if known is not None and hashlib.sha256(data).hexdigest() == known.sha256:
+            is_there = known is not None and hashlib.sha256(data).hexdigest() == known.sha256
+            if is_there:
                 self._report(len(data))
-                channel.buffers.give(buffer)
-                channel.budget.give(taken)
-                return
-            etags.pop(number, None)
+            else:
+                etags.pop(number, None)
+                task = channel.lanes.start(self._sender(number, data, buffer, taken))
         except BaseException:
             channel.budget.give(taken)
             raise
-        size = len(data)
-        task = channel.lanes.start(self._sender(number, data, buffer, taken))
-        self._tasks.append((number, size, task))
+        if is_there:
+            channel.buffers.give(buffer)
+            channel.budget.give(taken)
+        else:
+            self._tasks.append((number, len(data), task))
 
     def _sender(self, number: int, data: memoryview, buffer: bytearray, taken: int) -> Any:
         bucket, key, stopping = self._bucket, self._key, self._stopping
