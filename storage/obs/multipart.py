@@ -53,30 +53,40 @@ def upload(bucket: ObsStorage, source: SourceFile, key: str, sha256: str, progre
 
 
 def copy(bucket: ObsStorage, source: ObjectInfo, target: str) -> None:
-    """Copy a large object within its bucket."""
+    """Copy a large object within its bucket; Corrupt, and nothing to see of it, if it was replaced meanwhile."""
     what = f"cannot copy {bucket.label(source.key)} to {target}"
     metadata = {"sha256": source.sha256} if source.sha256 else {}
     upload_id = _initiate(bucket, target, metadata)
     etags: Dict[int, str] = {}
     try:
         for number, start in enumerate(range(0, source.size, COPIED_PART), 1):
-            last = min(start + COPIED_PART, source.size) - 1
-            answer = bucket.channel.call(
-                what,
-                "write",
-                "copyPart",
-                bucket.name,
-                target,
-                number,
-                upload_id,
-                f"{bucket.name}/{source.key}",
-                copySourceRange=f"{start}-{last}",
-            )
-            etags[number] = answer.body.etag
+            etags[number] = _copy_part(bucket, what, source, target, upload_id, number, start)
+        now = bucket.stat(source.key)  # the API reference has no condition for copied parts
+        if (now.etag, now.size, now.mtime) != (source.etag, source.size, source.mtime):
+            raise Corrupt(f"{what}: it was replaced meanwhile", "try again")
         _complete(bucket, target, upload_id, etags, source.size, source.sha256)
     except BaseException:
         _abort(bucket, target, upload_id)
         raise
+
+
+def _copy_part(
+    bucket: ObsStorage, what: str, source: ObjectInfo, target: str, upload_id: str, number: int, start: int
+) -> str:
+    """Copy up to `COPIED_PART` bytes; the ETag of the part."""
+    span = f"{start}-{min(start + COPIED_PART, source.size) - 1}"
+    place = f"{bucket.name}/{source.key}"
+
+    def once() -> str:
+        answer = bucket.channel.call_once(
+            what, "write", "copyPart", bucket.name, target, number, upload_id, place, copySourceRange=span
+        )
+        etag = str(getattr(answer.body, "etag", None) or "").strip('"')
+        if not etag:  # an error inside a 200
+            raise Transient(Unreachable(f"{what}: the answer was not whole", "try again"))
+        return etag
+
+    return patiently(once)
 
 
 class _Upload:

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from storage.obs import ObsService, ObsSettings, ObsStorage
+from storage.obs import ObsStorage
 from storage.obs.channel import BYTES_IN_FLIGHT
 from storage.obs.lanes import Lanes
-from tests.servers.emulated import serving
-from tests.servers.process import ACCESS_KEY, SECRET_KEY
-
-SIZE = 40 << 20
-
-
-@pytest.fixture
-def bucket(tmp_path: Path) -> Iterator[ObsStorage]:
-    with serving(tmp_path / "root") as server:
-        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-        service = ObsService(ObsSettings(endpoint=server.endpoint, signature="obs", **keys))
-        service.make_bucket("bucket")
-        yield service.bucket("bucket")
-        service.close()
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    path = tmp_path / "large"
-    path.write_bytes(os.urandom(1 << 20) * (SIZE >> 20))
-    return path
+from tests.storage.obs.conftest import Place
 
 
 @pytest.fixture(params=[0, 1, 3])
@@ -73,8 +51,9 @@ def test_what_a_task_raises_is_raised_by_its_result_and_not_by_its_start(most: i
 
 
 def test_large_objects_go_up_and_down_with_the_threads_that_there_are(
-    bucket: ObsStorage, tmp_path: Path, large: Path, most: int
+    place: Place, tmp_path: Path, large: Path, most: int
 ) -> None:
+    bucket = place.bucket
     for _ in range(2):
         bucket.upload(large, "large")
         bucket.download("large", tmp_path / "out")
@@ -83,16 +62,17 @@ def test_large_objects_go_up_and_down_with_the_threads_that_there_are(
 
 
 def test_what_cannot_be_started_gives_its_memory_back(
-    bucket: ObsStorage, tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, tmp_path: Path, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    bucket = place.bucket
     bucket.upload(large, "large")
 
     def fail(*_: Any) -> Any:
         raise MemoryError
 
-    for place in (bucket.channel.lanes, "start"), (bucket.channel.buffers, "take"):
+    for what in (bucket.channel.lanes, "start"), (bucket.channel.buffers, "take"):
         with monkeypatch.context() as patch:
-            patch.setattr(*place, fail)
+            patch.setattr(*what, fail)
             with pytest.raises(MemoryError):
                 bucket.upload(large, "again")
             with pytest.raises(MemoryError):

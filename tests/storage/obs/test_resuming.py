@@ -3,53 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from launcher.emulator.obs import ObsServer
 from storage import locking
 from storage.errors import AccessDenied
 from storage.files import hash_file
-from storage.obs import ObsService, ObsSettings, ObsStorage
+from storage.obs import ObsStorage
 from storage.obs.checkpoint import Checkpoint, Part
-from tests.servers.emulated import serving
-from tests.servers.process import ACCESS_KEY, SECRET_KEY
+from tests.storage.obs.conftest import LARGE, Place
 
-LARGE = 40 << 20
 PARTS = 5
-
-
-class Place(NamedTuple):
-    """A server that counts its requests, and a bucket in it."""
-
-    server: ObsServer
-    service: ObsService
-    bucket: ObsStorage
-
-    @property
-    def leftovers(self) -> int:
-        """Uploads that nobody has ended."""
-        return len(list(self.service.leftovers("bucket")))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    with serving(tmp_path / "root") as server:
-        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
-        service = ObsService(ObsSettings(endpoint=server.endpoint, signature="obs", timeout=2, **keys))
-        service.make_bucket("bucket")
-        yield Place(server, service, service.bucket("bucket"))
-        service.close()
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    path = tmp_path / "large"
-    path.write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
-    return path
 
 
 class Stop(Exception):
