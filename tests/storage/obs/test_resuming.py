@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from launcher.emulator.obs import Fault, Kind
 from storage import locking
 from storage.errors import AccessDenied
 from storage.files import hash_file
@@ -139,7 +140,7 @@ def test_a_record_that_was_removed_before_it_was_locked_is_made_anew(monkeypatch
 
 def test_who_may_not_look_at_parts_may_still_upload(place: Place, large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt(place.bucket, large)
-    call = place.bucket.channel.call
+    call = place.bucket.channel.call_once
 
     def denied(what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
         if name == "listParts":
@@ -147,7 +148,17 @@ def test_who_may_not_look_at_parts_may_still_upload(place: Place, large: Path, m
         return call(what, action, name, *args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(place.bucket.channel, "call", denied)
+        patch.setattr(place.bucket.channel, "call_once", denied)
         place.bucket.upload(large, "large")
     assert place.bucket.stat("large").size == LARGE
     assert place.leftovers == 0
+
+
+@pytest.mark.parametrize("after", [0, 50, 300])
+def test_a_list_of_parts_that_breaks_off_is_asked_for_again(place: Place, large: Path, after: int) -> None:
+    interrupt(place.bucket, large, after=PARTS)
+    place.server.faults.once("ListParts", Fault(Kind.TRUNCATED, after=after))
+    place.server.requests.clear()
+    place.bucket.upload(large, "large")
+    assert place.server.requests["PUT", "UploadPart"] == 0
+    assert place.server.faults.injected[Kind.TRUNCATED] == 1
