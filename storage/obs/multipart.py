@@ -242,24 +242,14 @@ def _parts(bucket: ObsStorage, key: str, upload_id: str) -> Dict[int, Tuple[str,
     found: Dict[int, Tuple[str, int]] = {}
     marker = None
     while True:
-        page = _page_of_parts(bucket, what, key, upload_id, marker)
+        page = bucket.channel.listing(
+            what, "read", "listParts", bucket.name, key, upload_id, maxParts=1000, partNumberMarker=marker
+        )
         for part in page.parts:
             found[int(part.partNumber)] = (str(part.etag).strip('"'), int(part.size))
         if not page.isTruncated or not page.parts:
             return found
         marker = page.nextPartNumberMarker
-
-
-def _page_of_parts(bucket: ObsStorage, what: str, key: str, upload_id: str, marker: Any) -> Any:
-    def once() -> Any:
-        page = bucket.channel.call_once(
-            what, "read", "listParts", bucket.name, key, upload_id, maxParts=1000, partNumberMarker=marker
-        ).body
-        if page is None:  # the answer broke off, and the SDK does not say so
-            raise Transient(Unreachable(f"{what}: the answer was not whole", "try again"))
-        return page
-
-    return patiently(once)
 
 
 def bytes_of(bucket: ObsStorage, key: str, upload_id: str) -> int:

@@ -155,10 +155,14 @@ def test_who_may_not_look_at_parts_may_still_upload(place: Place, large: Path, m
 
 
 @pytest.mark.parametrize("after", [0, 50, 300])
-def test_a_list_of_parts_that_breaks_off_is_asked_for_again(place: Place, large: Path, after: int) -> None:
+def test_listings_that_break_off_are_asked_for_again(place: Place, large: Path, after: int) -> None:
     interrupt(place.bucket, large, after=PARTS)
-    place.server.faults.once("ListParts", Fault(Kind.TRUNCATED, after=after))
+    for operation in ("ListBuckets", "ListMultipartUploads", "ListParts"):
+        place.server.faults.once(operation, Fault(Kind.TRUNCATED, after=after))
     place.server.requests.clear()
+    assert [bucket.name for bucket in place.service.buckets()] == ["bucket"]
+    assert place.leftovers == 1
+    place.server.faults.once("ListParts", Fault(Kind.TRUNCATED, after=after))
     place.bucket.upload(large, "large")
     assert place.server.requests["PUT", "UploadPart"] == 0
-    assert place.server.faults.injected[Kind.TRUNCATED] == 1
+    assert place.server.faults.injected[Kind.TRUNCATED] == 4
