@@ -22,6 +22,7 @@ from typing import BinaryIO, Callable, Iterator, Optional, Sequence, Tuple, Unio
 from .base import AnyPath, Progress
 from .durable import sync_folder
 from .errors import Corrupt, LinkRefused, SourceChanged, translated
+from .locking import is_at, lock, open_locked
 
 CHUNK = 1 << 20
 """Bytes read at a time; the memory that one transfer needs."""
@@ -279,24 +280,22 @@ def resuming(path: str, token: str) -> Iterator[BinaryIO]:
     name = f"{RESERVED}{hashlib.sha256(f'{token} {path}'.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.part"
     temporary = os.path.join(os.path.dirname(path), name)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | _NO_FOLLOW | getattr(os, "O_BINARY", 0), 0o666)
-    stream = open(descriptor, "r+b", buffering=0)  # noqa: SIM115  # closed below, or given back
-    if not lock(stream):
-        stream.close()
+    stream = open_locked(temporary)
+    if stream is None:
         with replacing(path) as other:
             yield other
         return
-    try:
-        with stream:
+    with stream:
+        try:
             stream.seek(0, os.SEEK_END)
-            yield cast(BinaryIO, stream)
+            yield stream
             os.fsync(stream.fileno())
             os.replace(temporary, path)
-    except BaseException as error:
-        if isinstance(error, Corrupt) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise
+        except BaseException as error:
+            if isinstance(error, Corrupt) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
+            raise
     sync_folder(os.path.dirname(path))
 
 
@@ -314,11 +313,13 @@ def sweep(folder: str) -> None:
 
 
 def sweep_entry(entry: os.DirEntry[str]) -> None:
-    """Remove this entry if it is such a leftover."""
+    """Remove this entry if it is such a leftover, and nobody works on it."""
     if is_temporary(entry.name):
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, LinkRefused):
             if time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFTOVER_SECONDS:
-                os.unlink(entry.path)
+                with open_regular(entry.path, _NO_FOLLOW) as stream:
+                    if lock(stream, if_unknown=True) and is_at(stream, entry.path):
+                        os.unlink(entry.path)
 
 
 def refuse_linked_folders(root: str, names: Sequence[str]) -> None:
@@ -367,16 +368,3 @@ def _create_beside(path: str) -> Tuple[str, int]:
         except FileExistsError:
             continue
     raise FileNotFoundError(f"{folder} keeps being removed")
-
-
-def lock(stream: BinaryIO) -> bool:
-    """Whether this file is ours alone now; it is when locks are not known here."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

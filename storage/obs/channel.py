@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Iterator, List, TypeVar
 
-from ..errors import StorageError
+from ..errors import StorageError, Unreachable
 from ..retry import Transient, patiently, waits_for
 from . import errors
 from .credentials import Credentials, Keys
@@ -86,6 +86,19 @@ class Channel:
     def call(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
         """A method of the SDK's until it succeeds; its answer."""
         return patiently(lambda: self.call_once(what, action, name, *args, **kwargs))
+
+    def listing(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        """The content of a listing of the SDK's, which gives None, and no error, for one that breaks off."""
+
+        def once() -> Any:
+            found = self.call_once(what, action, name, *args, **kwargs).body
+            if found is None:
+                raise Transient(
+                    Unreachable(f"{what}: the answer was not whole", "look at the network and run it again")
+                )
+            return found
+
+        return patiently(once)
 
     def call_once(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
         method = getattr(self.sdk, name)

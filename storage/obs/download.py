@@ -208,9 +208,13 @@ def _ranged(
                     taken = budget.take(length) if is_only else budget.try_take(length)
                     if not taken:
                         break
-                    buffer = bucket.channel.buffers.take(length)
-                    data = memoryview(buffer)[:length]
-                    task = lanes.start(_fetcher(bucket, key, start, data, etag))
+                    try:
+                        buffer = bucket.channel.buffers.take(length)
+                        data = memoryview(buffer)[:length]
+                        task = lanes.start(_fetcher(bucket, key, start, data, etag))
+                    except BaseException:
+                        budget.give(taken)
+                        raise
                     window.append(_Coming(taken, buffer, data, task))
                     start += length
                 if window:
@@ -219,8 +223,8 @@ def _ranged(
                 if hashed:
                     settle()
                 if window:
-                    coming = window.popleft()
-                    hashed.append(coming._replace(task=lanes.start(_hasher(check, coming.data))))
+                    hashed.append(window[0]._replace(task=lanes.start(_hasher(check, window[0].data))))
+                    window.popleft()
             while hashed:
                 settle()
         finally:

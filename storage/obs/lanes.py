@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import Any, Callable, Generic, List, Optional, TypeVar
@@ -51,7 +52,8 @@ class Task(Generic[T]):
 
 
 class Lanes:
-    """Threads are started as they are needed and die with the process: none of them ever keeps it alive."""
+    """Threads are started as they are needed and die with the process: none of them ever keeps it alive. Where none can
+    be started, those that there are do it; where there are none, whoever calls `start` does."""
 
     def __init__(self, count: int = COUNT) -> None:
         self._count = count
@@ -66,15 +68,23 @@ class Lanes:
             self._open += 1
             if self._open > len(self._threads) < self._count:
                 thread = threading.Thread(target=self._work, daemon=True)
-                self._threads.append(thread)
-                thread.start()
-        self._waiting.put(task)
+                with contextlib.suppress(RuntimeError, MemoryError):  # a container may have no more of them
+                    thread.start()
+                    self._threads.append(thread)
+            is_queued = bool(self._threads)
+        if is_queued:
+            self._waiting.put(task)
+        else:
+            self._run(task)
         return task
 
     def _work(self) -> None:
         while True:
             task = self._waiting.get()
-            task.run()
-            with self._lock:
-                self._open -= 1
+            self._run(task)
             del task
+
+    def _run(self, task: Task[Any]) -> None:
+        task.run()
+        with self._lock:
+            self._open -= 1

@@ -2,7 +2,8 @@
 
 One reads the file in order and hashes it; lanes hash and send its parts. What another process has sent of the same
 file is not sent again: the checkpoint names the upload, OBS lists its parts, and a part counts as sent if its ETag is
-the recorded one and its bytes, read again, have the recorded sha256. If the file changed, its old parts do not match.
+the recorded one and its bytes, read again, have the recorded sha256. If the file has changed since the upload began,
+it is aborted and another one begun: the sha256 in its metadata would be that of the older bytes.
 
 What ends an upload early: bytes that changed abort it; anything else leaves it to be resumed, if a checkpoint could be
 kept, else aborts it. `storage gc` finds the rest.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Tuple
 from urllib.parse import quote
 
 from ..base import ObjectInfo, Progress
-from ..errors import Corrupt, NotFound, SourceChanged, StorageError, Unreachable
+from ..errors import AccessDenied, Corrupt, NotFound, SourceChanged, StorageError, Unreachable
 from ..files import SourceFile
 from ..retry import Transient, patiently
 from .checkpoint import Checkpoint, Part
@@ -53,30 +54,40 @@ def upload(bucket: ObsStorage, source: SourceFile, key: str, sha256: str, progre
 
 
 def copy(bucket: ObsStorage, source: ObjectInfo, target: str) -> None:
-    """Copy a large object within its bucket."""
+    """Copy a large object within its bucket; Corrupt, and nothing to see of it, if it was replaced meanwhile."""
     what = f"cannot copy {bucket.label(source.key)} to {target}"
     metadata = {"sha256": source.sha256} if source.sha256 else {}
     upload_id = _initiate(bucket, target, metadata)
     etags: Dict[int, str] = {}
     try:
         for number, start in enumerate(range(0, source.size, COPIED_PART), 1):
-            last = min(start + COPIED_PART, source.size) - 1
-            answer = bucket.channel.call(
-                what,
-                "write",
-                "copyPart",
-                bucket.name,
-                target,
-                number,
-                upload_id,
-                f"{bucket.name}/{source.key}",
-                copySourceRange=f"{start}-{last}",
-            )
-            etags[number] = answer.body.etag
+            etags[number] = _copy_part(bucket, what, source, target, upload_id, number, start)
+        now = bucket.stat(source.key)  # the API reference has no condition for copied parts
+        if (now.etag, now.size, now.mtime) != (source.etag, source.size, source.mtime):
+            raise Corrupt(f"{what}: it was replaced meanwhile", "try again")
         _complete(bucket, target, upload_id, etags, source.size, source.sha256)
     except BaseException:
         _abort(bucket, target, upload_id)
         raise
+
+
+def _copy_part(
+    bucket: ObsStorage, what: str, source: ObjectInfo, target: str, upload_id: str, number: int, start: int
+) -> str:
+    """Copy up to `COPIED_PART` bytes; the ETag of the part."""
+    span = f"{start}-{min(start + COPIED_PART, source.size) - 1}"
+    place = f"{bucket.name}/{source.key}"
+
+    def once() -> str:
+        answer = bucket.channel.call_once(
+            what, "write", "copyPart", bucket.name, target, number, upload_id, place, copySourceRange=span
+        )
+        etag = str(getattr(answer.body, "etag", None) or "").strip('"')
+        if not etag:  # an error inside a 200
+            raise Transient(Unreachable(f"{what}: the answer was not whole", "try again"))
+        return etag
+
+    return patiently(once)
 
 
 class _Upload:
@@ -87,7 +98,8 @@ class _Upload:
         self._sha256 = sha256
         self._progress = progress
         self._part_size = part_size(source.size)
-        self._checkpoint = Checkpoint(bucket.channel.settings.url, f"{bucket.name}/{key}", source.size, self._part_size)
+        place, name, mtime_ns = bucket.channel.settings.url, f"{bucket.name}/{key}", source.status.st_mtime_ns
+        self._checkpoint = Checkpoint(place, name, source.size, self._part_size, sha256, mtime_ns)
         self._stopping = threading.Event()
         self._tasks: List[Tuple[int, int, Task[Part]]] = []
 
@@ -126,21 +138,23 @@ class _Upload:
         """Read a part, and send it unless OBS has it."""
         channel = self._bucket.channel
         taken = channel.budget.take(self._part_size)
-        buffer = channel.buffers.take(self._part_size)
         try:
+            buffer = channel.buffers.take(self._part_size)
             data = memoryview(buffer)[: self._source.fill(memoryview(buffer)[: self._part_size])]
-            if known is not None and hashlib.sha256(data).hexdigest() == known.sha256:
+            is_there = known is not None and hashlib.sha256(data).hexdigest() == known.sha256
+            if is_there:
                 self._report(len(data))
-                channel.buffers.give(buffer)
-                channel.budget.give(taken)
-                return
-            etags.pop(number, None)
+            else:
+                etags.pop(number, None)
+                task = channel.lanes.start(self._sender(number, data, buffer, taken))
         except BaseException:
             channel.budget.give(taken)
             raise
-        size = len(data)
-        task = channel.lanes.start(self._sender(number, data, buffer, taken))
-        self._tasks.append((number, size, task))
+        if is_there:
+            channel.buffers.give(buffer)
+            channel.budget.give(taken)
+        else:
+            self._tasks.append((number, len(data), task))
 
     def _sender(self, number: int, data: memoryview, buffer: bytearray, taken: int) -> Any:
         bucket, key, stopping = self._bucket, self._key, self._stopping
@@ -182,11 +196,17 @@ class _Upload:
     def _resumed(self) -> Dict[int, Part]:
         """The parts of an earlier try that OBS still has as they were recorded."""
         checkpoint = self._checkpoint
+        if checkpoint.abandoned:
+            _abort(self._bucket, self._key, checkpoint.abandoned)
         if not checkpoint.upload:
             return {}
         try:
             there = _parts(self._bucket, self._key, checkpoint.upload)
         except NotFound:
+            checkpoint.upload = ""
+            return {}
+        except AccessDenied:  # who may write need not be allowed to look; the next upload must not fail of it
+            _abort(self._bucket, self._key, checkpoint.upload)
             checkpoint.upload = ""
             return {}
         return {number: part for number, part in checkpoint.parts.items() if there.get(number, ("", 0))[0] == part.etag}
@@ -224,9 +244,9 @@ def _parts(bucket: ObsStorage, key: str, upload_id: str) -> Dict[int, Tuple[str,
     found: Dict[int, Tuple[str, int]] = {}
     marker = None
     while True:
-        page = bucket.channel.call(
+        page = bucket.channel.listing(
             what, "read", "listParts", bucket.name, key, upload_id, maxParts=1000, partNumberMarker=marker
-        ).body
+        )
         for part in page.parts:
             found[int(part.partNumber)] = (str(part.etag).strip('"'), int(part.size))
         if not page.isTruncated or not page.parts:

@@ -26,10 +26,9 @@ class ObsService(Service):
         self.channel.close()
 
     def buckets(self) -> List[Bucket]:
-        answer = self.channel.call("cannot list the buckets", "list buckets", "listBuckets")
+        page = self.channel.listing("cannot list the buckets", "list buckets", "listBuckets")
         found = [
-            Bucket(item.name, _created(item), getattr(item, "location", None) or "")
-            for item in answer.body.buckets or ()
+            Bucket(item.name, _created(item), getattr(item, "location", None) or "") for item in page.buckets or ()
         ]
         return sorted(found, key=lambda bucket: bucket.name)
 
@@ -74,9 +73,9 @@ class ObsService(Service):
                 prefix=prefix or None, max_uploads=1000, key_marker=key, upload_id_marker=upload
             )
             what = f"cannot list the unfinished uploads of obs://{bucket}"
-            page = self.channel.call(
+            page = self.channel.listing(
                 what, "list uploads", "listMultipartUploads", bucket, request, encoding_type="url"
-            ).body
+            )
             for item in page.uploads:
                 if item.key.startswith(prefix):
                     try:

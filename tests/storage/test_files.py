@@ -6,13 +6,25 @@ import hashlib
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.errors import SourceChanged
-from storage.files import SMALL, SourceFile, glance, is_temporary, sha256_of, temporary_beside, write_small
+from storage import locking
+from storage.errors import Corrupt, SourceChanged
+from storage.files import (
+    SMALL,
+    SourceFile,
+    glance,
+    is_temporary,
+    resuming,
+    sha256_of,
+    sweep,
+    temporary_beside,
+    write_small,
+)
 
 
 @given(st.integers(0, 40_000))
@@ -89,3 +101,67 @@ def test_a_source_is_read_into_buffers_and_hashed(tmp_path: Path) -> None:
         path.write_bytes(data[:100])
         with pytest.raises(SourceChanged):
             source.fill(memoryview(buffer))
+
+
+def test_a_file_that_got_its_name_before_it_was_locked_is_let_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second has opened the temporary file of the first, which ends before the second can lock it."""
+    path, lock = tmp_path / "file", locking.lock
+
+    def late(stream: Any) -> bool:
+        monkeypatch.setattr(locking, "lock", lock)
+        with resuming(str(path), "token") as first:
+            first.write(b"whole")
+        return lock(stream)
+
+    monkeypatch.setattr(locking, "lock", late)
+    with resuming(str(path), "token") as second:
+        assert second.tell() == 0
+        second.truncate(0)
+        second.write(b"as whole")
+        assert path.read_bytes() == b"whole"
+    assert [(entry.name, entry.read_bytes()) for entry in tmp_path.iterdir()] == [("file", b"as whole")]
+
+
+def test_two_at_once_do_not_meet_and_what_fails_is_there_for_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(KeyboardInterrupt), resuming(str(path), "token") as first:
+        first.write(b"beginning")
+        with resuming(str(path), "token") as second:
+            assert second.tell() == 0
+            second.write(b"other")
+        assert path.read_bytes() == b"other"
+        raise KeyboardInterrupt
+    with resuming(str(path), "token") as third:
+        assert third.tell() == len(b"beginning")
+    assert path.read_bytes() == b"beginning"
+
+
+def test_wrong_bytes_are_removed_before_anyone_else_can_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, are_locked = os.unlink, []
+
+    def watched(name: str) -> None:
+        with open(name, "rb") as stream:
+            are_locked.append(not locking.lock(stream))
+        unlink(name)
+
+    with monkeypatch.context() as patch, pytest.raises(Corrupt), resuming(str(tmp_path / "file"), "token"):
+        patch.setattr(os, "unlink", watched)
+        raise Corrupt("wrong")
+    assert are_locked == [True]
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_slow_process_works_on_is_no_leftover(tmp_path: Path) -> None:
+    """A machine that slept for an hour has live ones, too."""
+    with pytest.raises(KeyboardInterrupt), resuming(str(tmp_path / "file"), "token"):
+        (temporary,) = tmp_path.iterdir()
+        os.utime(temporary, (0, 0))
+        sweep(str(tmp_path))
+        assert temporary.exists()
+        raise KeyboardInterrupt
+    sweep(str(tmp_path))
+    assert not temporary.exists()

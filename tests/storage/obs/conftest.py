@@ -1,0 +1,47 @@
+"""A bucket of our own OBS, and a file that goes there in parts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from launcher.emulator.obs import ObsServer
+from storage.obs import ObsService, ObsSettings, ObsStorage
+from tests.servers.emulated import serving
+from tests.servers.process import ACCESS_KEY, SECRET_KEY
+
+LARGE = 40 << 20
+
+
+class Place(NamedTuple):
+    """A server that counts its requests, and a bucket in it."""
+
+    server: ObsServer
+    service: ObsService
+    bucket: ObsStorage
+
+    @property
+    def leftovers(self) -> int:
+        """Uploads that nobody has ended."""
+        return len(list(self.service.leftovers("bucket")))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with serving(tmp_path / "root") as server:
+        keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+        service = ObsService(ObsSettings(endpoint=server.endpoint, signature="obs", timeout=2, **keys))
+        service.make_bucket("bucket")
+        yield Place(server, service, service.bucket("bucket"))
+        service.close()
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
+    return path
