@@ -235,8 +235,8 @@ class ObsStorage(Storage):
         request = DeleteObjectsRequest(quiet=True, objects=[Object(key=key) for key in dict.fromkeys(keys)])
 
         def once() -> None:
-            answer = self.channel.call_once(what, "delete", "deleteObjects", self.name, request)
-            for error in answer.body.error or ():
+            found = self.channel.content_once(what, "delete", "deleteObjects", self.name, request)
+            for error in found.error or ():
                 if error.code in ("NoSuchKey", None):
                     continue
                 told = f"cannot delete {self.label(error.key)}: {error.code} {error.message}"

@@ -88,17 +88,15 @@ class Channel:
         return patiently(lambda: self.call_once(what, action, name, *args, **kwargs))
 
     def listing(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
-        """The content of a listing of the SDK's, which gives None, and no error, for one that breaks off."""
+        """The content of an answer of the SDK's, until it is whole."""
+        return patiently(lambda: self.content_once(what, action, name, *args, **kwargs))
 
-        def once() -> Any:
-            found = self.call_once(what, action, name, *args, **kwargs).body
-            if found is None:
-                raise Transient(
-                    Unreachable(f"{what}: the answer was not whole", "look at the network and run it again")
-                )
-            return found
-
-        return patiently(once)
+    def content_once(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
+        """The content of an answer of the SDK's, which has None, and no error, if it broke off; Transient then."""
+        found = self.call_once(what, action, name, *args, **kwargs).body
+        if found is None:
+            raise Transient(Unreachable(f"{what}: the answer was not whole", "look at the network and run it again"))
+        return found
 
     def call_once(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
         method = getattr(self.sdk, name)
