@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from launcher.emulator.obs import ObsServer
+from launcher.emulator.obs import Faults, ObsServer
 from storage.obs import ObsService, ObsSettings, ObsStorage
 from tests.servers.emulated import serving
 from tests.servers.process import ACCESS_KEY, SECRET_KEY
@@ -18,11 +18,15 @@ LARGE = 40 << 20
 
 
 class Place(NamedTuple):
-    """A server that counts its requests, and a bucket in it."""
+    """A server that counts its requests and can be made to fail, and a bucket in it."""
 
     server: ObsServer
     service: ObsService
     bucket: ObsStorage
+
+    @property
+    def faults(self) -> Faults:
+        return self.server.faults
 
     @property
     def leftovers(self) -> int:

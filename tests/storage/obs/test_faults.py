@@ -9,16 +9,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from launcher.emulator.obs import Account, Fault, Faults, Kind, ObsServer
+from launcher.emulator.obs import Account, Fault, Kind
 from storage.errors import AccessDenied, Corrupt, NoCredentials, NotFound, SourceChanged, Unreachable
-from storage.obs import ObsService, ObsSettings, ObsStorage
+from storage.obs import ObsService, ObsSettings
 from tests.conftest import HOUSE
 from tests.servers.emulated import serving
 from tests.servers.process import ACCESS_KEY, SECRET_KEY
+
+from .conftest import LARGE, Place
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 """The SDK leaves the socket of a request that breaks to the garbage collector."""
@@ -32,19 +33,6 @@ def collected() -> Iterator[None]:
 
 
 SMALL = bytes(range(256)) * 400
-LARGE = 40 << 20
-
-
-class Place(NamedTuple):
-    """A server that can be made to fail, and a bucket in it."""
-
-    server: ObsServer
-    service: ObsService
-    bucket: ObsStorage
-
-    @property
-    def faults(self) -> Faults:
-        return self.server.faults
 
 
 @pytest.fixture(params=["direct", "sdk"])
@@ -62,13 +50,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         service.make_bucket("bucket")
         yield Place(server, service, service.bucket("bucket"))
         service.close()
-
-
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    path = tmp_path / "large"
-    path.write_bytes(os.urandom(1 << 20) * (LARGE >> 20))
-    return path
 
 
 PASSING = [
