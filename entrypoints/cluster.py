@@ -138,7 +138,7 @@ def join(
         if device == "Ascend":
             _use_rank_table(os.environ, container, scratch)
         else:
-            scheduler = prepare(container, os.environ)
+            scheduler = use_scheduler(os.environ, container)
     if os.environ.get(ROLE):
         await_scheduler(os.environ, scheduler)
     import mindspore
@@ -172,7 +172,7 @@ def join(
 
 def prepare(container: Container, environ: MutableMapping[str, str]) -> "Optional[subprocess.Popen[bytes]]":
     """What ranks on CPUs need before MindSpore is imported: the scheduler on its way, and processors of their own."""
-    environ.setdefault("MS_NODE_TIMEOUT", str(MEET_SECONDS))
+    environ.setdefault("MS_NODE_TIMEOUT", str(MEET_SECONDS))  # under msrun, too
     scheduler = None if environ.get(ROLE) else use_scheduler(environ, container)
     _pin(container, environ)
     return scheduler

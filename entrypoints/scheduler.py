@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
@@ -92,6 +91,7 @@ def use_scheduler(environ: MutableMapping[str, str], container: Container) -> "O
     environ["MS_SCHED_HOST"] = _address(host or LOOPBACK)
     environ.setdefault("MS_SCHED_PORT", PORT)
     environ.setdefault("MS_TOPO_TIMEOUT", str(MEET_SECONDS))
+    environ.setdefault("MS_NODE_TIMEOUT", str(MEET_SECONDS))
     environ["MS_WORKER_NUM"] = str(container.size)
     scheduler = None
     if container.rank == 0:
@@ -138,8 +138,7 @@ def await_scheduler(environ: MutableMapping[str, str], scheduler: "Optional[subp
                 f"MindSpore's scheduler, by which the processes of this run meet at {host}:{port}, {how}",
                 "set MS_SCHED_PORT to a free port",
             )
-        with contextlib.suppress(OSError):
-            socket.create_connection((host, int(port)), 5).close()
+        if _listens(host, port):
             return
         time.sleep(0.1)
 
@@ -147,17 +146,22 @@ def await_scheduler(environ: MutableMapping[str, str], scheduler: "Optional[subp
 def _check_port(host: str, port: str) -> None:
     """JobError if somebody else listens there, whom all ranks would take for the scheduler."""
     deadline = time.monotonic() + PORT_SECONDS
-    while True:
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-        except OSError:
-            return
+    while _listens(host, port):
         if time.monotonic() > deadline:
             raise JobError(
                 f"another program listens at {host}:{port}, where the processes of this run meet",
                 "set MS_SCHED_PORT to a free port",
             )
         time.sleep(0.1)
+
+
+def _listens(host: str, port: str) -> bool:
+    """Whether somebody does, there."""
+    try:
+        socket.create_connection((host, int(port)), 5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _address(host: str) -> str:

@@ -46,7 +46,7 @@ def choose(spec: JobSpec, place: Place, flavors: Sequence[Json], engines: Sequen
         raise PreflightError(
             f"the flavor {describe(flavor)} has {cards} cards a node, and devices says {wanted}", f"--devices {cards}"
         )
-    is_ascend = describe(flavor).startswith("Ascend: ")
+    is_ascend = _kind_of(flavor) == "ascend"
     if wanted > 1 and not is_ascend:
         raise PreflightError(
             f"the flavor {describe(flavor)} starts the boot file once a node, and devices says {wanted}", "--devices 0"
@@ -63,7 +63,7 @@ def describe(flavor: Json) -> str:
     kind, cards = str(flavor.get("flavor_type") or "CPU"), _cards(flavor)
     product = str(_accelerator(flavor).get("product_name") or "")
     chip = _chip(product)
-    if kind.lower() == "ascend" and chip:
+    if _kind_of(flavor) == "ascend" and chip:
         return f"Ascend: {cards}*Ascend {chip.upper()}"
     if product:
         return f"{kind}: {cards}*{product}"
@@ -203,7 +203,7 @@ def _flavor(spec: JobSpec, region: str, flavors: Sequence[Json], pool: str) -> J
             return {"flavor_id": wanted, "flavor_type": "Ascend"}
         if cards not in POOL_FLAVORS:
             raise PreflightError(f"a dedicated pool gives 1, 2, 4, 8 or 16 cards, not {wanted!r}", "resources.flavor:")
-        kind = str(found[1] if found else "Ascend").capitalize()
+        kind = _kind(found[1] if found else "Ascend").capitalize()
         return {"flavor_id": f"modelarts.pool.visual.{POOL_FLAVORS[cards]}", "flavor_type": kind, "words": wanted}
     fitting = exact or [f for f in flavors if found and _is_meant(f, found[1], int(found[2] or 1), found[3])]
     if not fitting:
@@ -218,9 +218,18 @@ def _flavor(spec: JobSpec, region: str, flavors: Sequence[Json], pool: str) -> J
     return min(wide, key=lambda f: ((f.get("billing") or {}).get("unit_num") or 0, f["flavor_id"]))
 
 
+def _kind(word: str) -> str:
+    """`ascend`, `gpu` or `cpu`; people call the first one npu, too."""
+    return "ascend" if word.lower() == "npu" else word.lower()
+
+
+def _kind_of(flavor: Json) -> str:
+    return str(flavor.get("flavor_type") or "").lower()
+
+
 def _is_meant(flavor: Json, kind: str, cards: int, product: str) -> bool:
-    kind = "ascend" if kind.lower() == "npu" else kind.lower()
-    if str(flavor.get("flavor_type", "")).lower() != kind:
+    kind = _kind(kind)
+    if _kind_of(flavor) != kind:
         return False
     if kind == "cpu":
         cores = re.search(r"([0-9]+)\s*(?:核|v?cpu|cores)", product, re.IGNORECASE)
@@ -294,10 +303,9 @@ def _runs_on(engine: Json, flavor: Json) -> bool:
     listed = isinstance(supported, list) and supported and all(isinstance(item, str) for item in supported)
     if listed and not names & set(supported):
         return False
-    kind = str(flavor.get("flavor_type", "")).lower()
     version = str(engine.get("engine_version", "")).lower()
     is_ascend = "cann" in version or "ascend" in str(engine.get("engine_name", "")).lower()
-    if kind != "ascend":
+    if _kind_of(flavor) != "ascend":
         return "cann" not in version
     built_for = re.search(r"-(snt[0-9][a-z]*)$", version)
     chip = _chip(str(_accelerator(flavor).get("product_name") or flavor.get("words", "").rpartition("*")[2]))

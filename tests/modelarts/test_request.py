@@ -49,6 +49,11 @@ def test_only_an_ascend_starts_a_process_for_each_card() -> None:
         choose(wanted, place("http://127.0.0.1:1"), two, ENGINES)
 
 
+def test_a_pools_share_of_an_npu_is_one_of_an_ascend() -> None:
+    wanted = {"pool": "pool-1", "devices": 8}
+    assert chosen(flavor="NPU: 8*Ascend 910", **wanted) == chosen(flavor="Ascend: 8*Ascend 910", **wanted)
+
+
 @pytest.mark.parametrize(("cards", "said"), [(8, ", 8 processes a node)"), (1, "public pool)")])
 def test_what_was_chosen_says_how_many_processes_train_together(cards: int, said: str) -> None:
     wanted = spec(flavor=f"Ascend: {cards}*Ascend 910")
