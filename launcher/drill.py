@@ -55,7 +55,7 @@ def carry_out(point: str, execute: Execute, storage: Storage, say: Say) -> list[
             f"the drill did not kill run {killed.id}: it ended {killed.phase} with exit code {killed.exit_code}",
             "a drill needs a boot file that calls entrypoints.training",
         )
-    if not json.loads(_read(killed, storage, MANIFEST) or "{}").get("checkpoints"):
+    if not _checkpoints(killed, storage):
         raise LauncherError(
             f"the drill killed run {killed.id} before its first checkpoint, so there is nothing to resume",
             "choose a later point, such as --drill kill@0.9, or more epochs: there is a checkpoint after each",
@@ -80,8 +80,7 @@ def _completed(run: Run) -> Run:
 
 
 def _parts(run: Run, storage: Storage) -> dict[str, Any]:
-    manifest = json.loads(_read(run, storage, MANIFEST) or "{}")
-    last = (manifest.get("checkpoints") or [{}])[-1]
+    last = (_checkpoints(run, storage) or [{}])[-1]
     records = [json.loads(line) for line in _read(run, storage, "metrics.jsonl").splitlines()]
     result = json.loads(_read(run, storage, "result.json") or "{}")
     return {
@@ -90,6 +89,11 @@ def _parts(run: Run, storage: Storage) -> dict[str, Any]:
         "learning rate of each epoch": [record.get("lr") for record in records],
         "result": {name: value for name, value in result.items() if name not in OF_THE_CLOCK},
     }
+
+
+def _checkpoints(run: Run, storage: Storage) -> list[dict[str, Any]]:
+    """Those that its manifest names, oldest first."""
+    return json.loads(_read(run, storage, MANIFEST) or "{}").get("checkpoints") or []
 
 
 def _read(run: Run, storage: Storage, name: str) -> str:

@@ -153,12 +153,7 @@ class ObsStorage(Storage):
             multipart.copy(self, info, target)
             return self.stat(target)
 
-        def once() -> None:
-            answer = self.channel.call_once(what, "write", "copyObject", self.name, source, self.name, target)
-            if answer.body is None or not getattr(answer.body, "etag", None):  # an error inside a 200
-                raise Transient(StorageError(f"{what}: the answer was not whole", "try again"))
-
-        patiently(once)
+        patiently(lambda: self.channel.copy_once(what, "copyObject", self.name, source, self.name, target))
         return self.stat(target)
 
     def put(self, key: str, data: Data, sha256: str, mtime_ns: int) -> ObjectInfo:

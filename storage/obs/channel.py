@@ -87,7 +87,7 @@ class Channel:
         """A method of the SDK's until it succeeds; its answer."""
         return patiently(lambda: self.call_once(what, action, name, *args, **kwargs))
 
-    def listing(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
+    def content(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
         """The content of an answer of the SDK's, until it is whole."""
         return patiently(lambda: self.content_once(what, action, name, *args, **kwargs))
 
@@ -97,6 +97,13 @@ class Channel:
         if found is None:
             raise Transient(Unreachable(f"{what}: the answer was not whole", "look at the network and run it again"))
         return found
+
+    def copy_once(self, what: str, name: str, *args: Any, **kwargs: Any) -> str:
+        """Have the SDK copy something; the ETag of what was made. Transient if there is none: an error inside a 200."""
+        etag = getattr(self.call_once(what, "write", name, *args, **kwargs).body, "etag", None)
+        if not etag:
+            raise Transient(Unreachable(f"{what}: the answer was not whole", "try again"))
+        return str(etag).strip('"')
 
     def call_once(self, what: str, action: str, name: str, *args: Any, **kwargs: Any) -> Any:
         method = getattr(self.sdk, name)

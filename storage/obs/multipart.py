@@ -78,16 +78,11 @@ def _copy_part(
     span = f"{start}-{min(start + COPIED_PART, source.size) - 1}"
     place = f"{bucket.name}/{source.key}"
 
-    def once() -> str:
-        answer = bucket.channel.call_once(
-            what, "write", "copyPart", bucket.name, target, number, upload_id, place, copySourceRange=span
+    return patiently(
+        lambda: bucket.channel.copy_once(
+            what, "copyPart", bucket.name, target, number, upload_id, place, copySourceRange=span
         )
-        etag = str(getattr(answer.body, "etag", None) or "").strip('"')
-        if not etag:  # an error inside a 200
-            raise Transient(Unreachable(f"{what}: the answer was not whole", "try again"))
-        return etag
-
-    return patiently(once)
+    )
 
 
 class _Upload:
@@ -244,7 +239,7 @@ def _parts(bucket: ObsStorage, key: str, upload_id: str) -> Dict[int, Tuple[str,
     found: Dict[int, Tuple[str, int]] = {}
     marker = None
     while True:
-        page = bucket.channel.listing(
+        page = bucket.channel.content(
             what, "read", "listParts", bucket.name, key, upload_id, maxParts=1000, partNumberMarker=marker
         )
         for part in page.parts:

@@ -26,7 +26,7 @@ class ObsService(Service):
         self.channel.close()
 
     def buckets(self) -> List[Bucket]:
-        page = self.channel.listing("cannot list the buckets", "list buckets", "listBuckets")
+        page = self.channel.content("cannot list the buckets", "list buckets", "listBuckets")
         found = [
             Bucket(item.name, _created(item), getattr(item, "location", None) or "") for item in page.buckets or ()
         ]
@@ -73,7 +73,7 @@ class ObsService(Service):
                 prefix=prefix or None, max_uploads=1000, key_marker=key, upload_id_marker=upload
             )
             what = f"cannot list the unfinished uploads of obs://{bucket}"
-            page = self.channel.listing(
+            page = self.channel.content(
                 what, "list uploads", "listMultipartUploads", bucket, request, encoding_type="url"
             )
             for item in page.uploads:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.obs import ObsService, ObsSettings, ObsStorage
+from storage.obs import ObsStorage
 from storage.obs.wire import Reply
 from tests.servers.emulated import serving
-from tests.servers.process import ACCESS_KEY, SECRET_KEY
+
+from .conftest import opened
 
 HOURS = 7200.0
 
@@ -19,21 +20,11 @@ HOURS = 7200.0
 @pytest.fixture(params=[(wire, signature) for wire in ("direct", "sdk") for signature in ("obs", "v2")], ids="-".join)
 def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObsStorage]:
     """Whose next requests are dated two hours ahead of the store's clock."""
-    with serving(tmp_path / "root") as server:
-        settings = ObsSettings(
-            endpoint=server.endpoint,
-            access_key=ACCESS_KEY,
-            secret_key=SECRET_KEY,
-            wire=request.param[0],
-            signature=request.param[1],
-        )
-        service = ObsService(settings)
-        service.make_bucket("bucket")
-        bucket = service.bucket("bucket")
-        bucket.write("key", b"x")
-        service.channel._pool.clock_ahead = service.channel.sdk.clock_ahead = HOURS
-        yield bucket
-        service.close()
+    wire, signature = request.param
+    with serving(tmp_path / "root") as server, opened(server, wire=wire, signature=signature) as place:
+        place.bucket.write("key", b"x")
+        place.service.channel._pool.clock_ahead = place.service.channel.sdk.clock_ahead = HOURS
+        yield place.bucket
 
 
 def ahead(bucket: ObsStorage) -> float:

@@ -22,6 +22,8 @@ from storage.transfer import download_tree
 from tests.servers.emulated import serving
 from tests.servers.process import ACCESS_KEY, SECRET_KEY
 
+from .conftest import PASSING
+
 DATA = bytes(range(256)) * 12
 OLDER = b"older"
 
@@ -116,18 +118,7 @@ def test_larger_files_and_those_without_a_sha256_go_the_long_way(
 
 @pytest.mark.parametrize(
     "fault",
-    [
-        Fault(Kind.RESET),
-        Fault(Kind.TRUNCATED, after=1000),
-        Fault(Kind.FLIPPED_DOWNLOAD, after=77),
-        Fault(Kind.INTERNAL_ERROR),
-        Fault(Kind.SLOW_DOWN, seconds=0.1),
-        Fault(Kind.TIMEOUT_408),
-        Fault(Kind.TOO_MANY, seconds=0.1),
-        Fault(Kind.REQUEST_TIMEOUT),
-        Fault(Kind.LOST_REPLY),
-        Fault(Kind.SILENT),
-    ],
+    [Fault(Kind.RESET), *PASSING],
     ids=lambda fault: fault.kind.value,
 )
 def test_what_passes_is_got_over(place: Place, long_way: list[str], fault: Fault) -> None:
