@@ -27,6 +27,9 @@ from bench.transfer.peers import peers_folder
 from bench.transfer.sink import LATENCY, Sink, sink
 from bench.transfer.tables import Case, Row, show, verdicts
 from bench.transfer.trees import MTIME, make_tree, write_lists
+from storage.filesystem import FileSystemStorage
+from storage.manifest import manifest_key, scan
+from storage.transfer import upload_tree
 
 LONG_SECONDS = 25.0
 """A client whose first round takes longer gets no other one."""
@@ -99,10 +102,6 @@ class Bench:
 
     def serve(self, tree: Path, prefix: str) -> None:
         """Let the sink have the tree, as it is and packed, with manifests and listings."""
-        from storage.filesystem import FileSystemStorage
-        from storage.manifest import manifest_key, scan
-        from storage.transfer import upload_tree
-
         write_lists(self.sink.lists, tree, prefix)
         bucket = FileSystemStorage(self.sink.data / BUCKET)
         manifest = scan(tree)
@@ -114,10 +113,11 @@ class Bench:
         clients = SMALL if kind == "small" else LARGE
         if task.way == "up":
             task = Task(task.way, task.port, task.source, "arriving", task.target)
+            (self.sink.data / BUCKET / "arriving").symlink_to(task.source)  # rclone looks at what it has sent
         left = {"minio-py", "boto3", "boto3 CRT"} if task.port != "plain" else set()
-        if kind == "large" and task.way == "up":
-            left = {"rclone"}  # it asks for the object afterwards, and the sink keeps only the parts
         rows = self.in_turn(title, [client for client in self.chosen(clients) if client not in left], task)
+        if task.way == "up":
+            (self.sink.data / BUCKET / "arriving").unlink()
         return Case(title, kind, task.way, task.port, count, count * size, rows)
 
     def sync(self, title: str, count: int) -> Case:
@@ -125,9 +125,10 @@ class Bench:
         tree = make_tree(self.root / "sync", count, 100)
         write_lists(self.sink.lists, tree, "sync")
         task = Task("sync", "plain", tree, "sync", self.root / "arrived")
+        FileSystemStorage(self.sink.data / BUCKET).write(manifest_key("sync"), scan(tree).to_json())
         chosen = self.chosen(SYNC)
         if "ours" in chosen:
-            self.run_once("ours", task)  # the first sync: fills the cache of hashes, leaves the manifest
+            self.run_once("ours", task)  # fills the cache of hashes
         shutil.copytree(tree, self.sink.data / BUCKET / "sync", dirs_exist_ok=True)
         rows = self.in_turn(title, chosen, task)
         shutil.rmtree(tree)
@@ -151,20 +152,22 @@ class Bench:
         home = self.root / "home"
         words = command(client, task, self.sink, self.peers, home)
         measured = measure(words, environment(self.sink, home), LIMIT_SECONDS)
-        arrived = self.arrived(client, task)
-        shutil.rmtree(task.target, ignore_errors=True)
-        for place in (self.sink.data / BUCKET).glob("arriving*"):
-            shutil.rmtree(place) if place.is_dir() else place.unlink()
         time.sleep(0.2)
+        arrived = self.arrived(task)
+        shutil.rmtree(task.target, ignore_errors=True)
         if not measured.error and arrived:
             return Measured(measured.seconds, measured.cpu, measured.peak, arrived)
         return measured
 
-    def arrived(self, client: str, task: Task) -> str:
-        """What is wrong with what a download has brought, by number and size of the files."""
-        if task.way != "down":
+    def arrived(self, task: Task) -> str:
+        """What is wrong with what has arrived, by the sum of its bytes; of a download, by names and sizes of files."""
+        taken = self.sink.taken()
+        if task.way == "sync":
             return ""
         expected = sorted((path.name, path.stat().st_size) for path in task.source.rglob("*") if path.is_file())
+        if task.way == "up":
+            least = sum(size for _, size in expected)
+            return "" if taken >= least else f"{taken} bytes arrived of {least}"
         found = sorted((path.name, path.stat().st_size) for path in task.target.rglob("*") if path.is_file())
         return "" if found == expected else f"{len(found)} files arrived of {len(expected)}, or of other sizes"
 

@@ -53,9 +53,7 @@ def command(client: str, task: Task, sink: Sink, peers: Path, scratch: Path) -> 
         pair = [given, str(local)] if task.way == "down" else [str(local), given]
         return [program(peers, "rclone"), "--config", "", "--ca-cert", certificate, verb, *pair]
     name = {"minio-py": "minio", "boto3": "boto3", "boto3 CRT": "boto3-crt"}[client]
-    if name in ("minio", "boto3-crt") and task.way == "up" and task.port == "plain":
-        url = sink.url("fine")
-    elif name == "boto3-crt" and task.port == "plain":
+    if name == "boto3-crt" and task.way == "down" and task.port == "plain":
         url = sink.url("tagged")
     script = [str(peers / "bin" / "python"), str(Path(__file__).with_name("theirs.py"))]
     return [*script, name, task.way, url, str(task.source), task.prefix, str(task.target), certificate]
