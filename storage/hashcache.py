@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple, TypeVar
@@ -20,6 +21,7 @@ RACY_SECONDS = 2.0
 """A file written to less than this before it was hashed can change again without a new mtime (git's "racy" rule; two
 seconds is the coarsest clock of a file system in use, FAT's)."""
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 _FLUSH_SECONDS = 1.0
 _BUSY_SECONDS = 10.0
 _TABLE = (
@@ -56,7 +58,7 @@ class HashCache:
         query = "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?"
         with self._lock:
             row = self._try(lambda database: database.execute(query, key).fetchone())
-        return row[0] if row else ""
+        return row[0] if row and _SHA256.fullmatch(row[0]) else ""
 
     def recall(self, folder: AnyPath) -> Callable[[str, os.stat_result], str]:
         """`get` for many files, which asks the database once: a function of (absolute path, status).
@@ -70,14 +72,16 @@ class HashCache:
         with self._lock:
             self._store()
             rows = self._try(lambda database: database.execute(query, (top, after)).fetchall())
-        known: Dict[str, Row] = {row[0]: row for row in rows or ()}
+        known: Dict[str, Row] = {row[0]: row for row in _sound(rows or [])}
 
         def lookup(path: str, status: os.stat_result) -> str:
             row = known.get(path)
             if row is None:
                 return "" if path.startswith(top) else self.get(path, status)
-            same = row[1] == status.st_size and row[2] == status.st_mtime_ns and row[3] == str(status.st_ino)
-            return row[4] if same else ""
+            _, size, mtime_ns, inode, sha256 = row
+            if size == status.st_size and mtime_ns == status.st_mtime_ns and inode == str(status.st_ino):
+                return sha256
+            return ""
 
         return lookup
 
@@ -143,6 +147,22 @@ class HashCache:
         if self._database is not None:
             self._database.close()
             self._database = None
+
+
+def _sound(rows: List[Row]) -> List[Row]:
+    """Those whose sha256 can be one: the cache is a file on a disk. All of them are looked at in one go, since there
+    may be very many."""
+    try:
+        joined = "".join([row[4] for row in rows])
+        if (
+            len(bytes.fromhex(joined)) == 32 * len(rows)
+            and joined == joined.lower()
+            and all(len(row[4]) == 64 for row in rows)
+        ):
+            return rows
+    except (TypeError, ValueError):
+        pass
+    return [row for row in rows if isinstance(row[4], str) and _SHA256.fullmatch(row[4])]
 
 
 def _insert(database: sqlite3.Connection, rows: List[Row]) -> None:

@@ -11,10 +11,12 @@ Refused means LinkRefused, naming the link. The root itself may be a link.
 
 from __future__ import annotations
 
+import bisect
 import errno
 import os
 import re
 import stat
+from operator import itemgetter
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 from .base import AnyPath
@@ -53,12 +55,11 @@ def walk(
     walker = _Walker(top, follow_outside, refused)
     pending = [walker.children(_Folder(top, "", True, (top,)))]
     while pending:
-        for found, folder in pending[-1]:
+        for files, folder in pending[-1]:
+            yield from files
             if folder is not None:
                 pending.append(walker.children(folder))
                 break
-            if found is not None:
-                yield found
         else:
             pending.pop()
 
@@ -93,9 +94,10 @@ class _Walker:
         self._follow_outside = follow_outside
         self._refused = refused
 
-    def children(self, folder: _Folder) -> Iterator[Tuple[Optional[Found], Optional[_Folder]]]:
-        """The files and folders in a folder, in order: a folder counts as its name with the slash that follows."""
-        files: Dict[str, Found] = {}
+    def children(self, folder: _Folder) -> Iterator[Tuple[List[Found], Optional[_Folder]]]:
+        """What is in a folder, in order: some files, and the folder that comes after them; a folder counts as its name
+        with the slash that follows."""
+        files: List[Found] = []
         folders: Dict[str, _Folder] = {}
         prefix, is_plain = folder.prefix, folder.is_plain
         plain, is_regular, longest = _PLAIN.fullmatch, stat.S_ISREG, MAX_KEY_BYTES
@@ -103,23 +105,30 @@ class _Walker:
             name = entry.name
             path = prefix + name
             try:
-                status = None if entry.is_symlink() else _own_status(entry)
-                if status is not None and is_regular(status.st_mode) and is_plain and plain(name):
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except OSError:
+                    self._look(entry, folder, files, folders)
+                    continue
+                if is_regular(status.st_mode) and is_plain and plain(name):
                     if len(path) > longest:
                         check_key(path)
-                    files[path] = Found(path, entry.path, status)
+                    files.append(Found(path, entry.path, status))
                 else:
                     self._look(entry, folder, files, folders)
             except (LinkRefused, UnsafeKey) as error:
                 if self._refused is None:
                     raise
                 self._refused(error)
-        for path in sorted([*files, *folders]):
-            yield files.get(path), folders.get(path)
+        files.sort(key=itemgetter(0))
+        done = 0
+        for path in sorted(folders):
+            following = bisect.bisect_left(files, (path,), done)
+            yield files[done:following], folders[path]
+            done = following
+        yield files[done:], None
 
-    def _look(
-        self, entry: os.DirEntry[str], folder: _Folder, files: Dict[str, Found], folders: Dict[str, _Folder]
-    ) -> None:
+    def _look(self, entry: os.DirEntry[str], folder: _Folder, files: List[Found], folders: Dict[str, _Folder]) -> None:
         """What takes more than a glance: folders, links, special files, unusual names, what has just vanished."""
         name, location = entry.name, entry.path
         is_link = os.path.islink(location)
@@ -134,7 +143,7 @@ class _Walker:
             is_plain = folder.is_plain and _PLAIN.fullmatch(name) is not None
             folders[path + "/"] = _Folder(real, path + "/", is_plain, (*folder.above, real))
         elif not is_temporary(name):
-            files[path] = Found(check_key(path), location, status)
+            files.append(Found(check_key(path), location, status))
 
 
 def _entries(folder: str, missing_is_fine: bool) -> List[os.DirEntry[str]]:
@@ -145,14 +154,6 @@ def _entries(folder: str, missing_is_fine: bool) -> List[os.DirEntry[str]]:
         if missing_is_fine:
             return []
         raise
-
-
-def _own_status(entry: os.DirEntry[str]) -> Optional[os.stat_result]:
-    """Of a directory entry itself; None if it must be looked at more closely."""
-    try:
-        return entry.stat(follow_symlinks=False)
-    except OSError:
-        return None
 
 
 def _status(top: str, location: str, follow_outside: bool) -> Optional[os.stat_result]:
