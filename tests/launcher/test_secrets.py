@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from launcher import secrets
 from launcher.secrets import find_secret_in_value, find_secrets
 
 HOUSE = Path(__file__).resolve().parent.parent.parent
@@ -75,6 +79,20 @@ def test_keys_in_text(text: str, name: str) -> None:
 @pytest.mark.parametrize("name", ["a.sh", "a.py"])
 def test_what_only_talks_of_keys(text: str, name: str) -> None:
     assert not find_secrets(name, text.encode())
+
+
+@given(
+    st.lists(
+        st.sampled_from([*TEXTS, *PYTHON, *HARMLESS])
+        | st.text("AKsk=:'\" \n1234/+-_é", max_size=40)
+        | st.from_regex(r"(SK|api_key|token)( = |=|: )[\"']?[A-Za-z0-9+/=_-]{12,24}[\"']?", fullmatch=True),
+        max_size=4,
+    ).map("\n".join)
+)
+def test_a_first_look_misses_nothing(text: str) -> None:
+    at_once = list(secrets._keys(text, is_python=False))
+    with mock.patch.object(secrets, "_has_long_word", return_value=True):
+        assert at_once == list(secrets._keys(text, is_python=False))
 
 
 def test_the_second_of_two_values_on_a_line_is_seen() -> None:
