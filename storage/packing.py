@@ -85,16 +85,25 @@ class Index(NamedTuple):
     """In order of their paths' UTF-8 bytes: one for each entry of the manifest."""
 
     @classmethod
-    def of(cls, shards: Iterable[Shard], places: Iterable[Place]) -> Index:
-        """The index of these shards and places, given in any order."""
+    def of(cls, shards: Iterable[Shard], places: Iterable[Place], manifest: Optional[Manifest] = None) -> Index:
+        """The index of these shards and places, given in any order; `manifest` is that of the places, if it is there
+        already."""
         ordered = tuple(sorted(places))
-        manifest = Manifest(Entry(place.path, place.size, place.sha256) for place in ordered)
+        if manifest is None:
+            manifest = Manifest(Entry(place.path, place.size, place.sha256) for place in ordered)
         return cls(manifest, tuple(sorted(shards)), ordered)
 
     def to_json(self) -> bytes:
         """UTF-8, one line a shard and a file; the same bytes for the same tree."""
         shards = ",\n".join(json.dumps(shard) for shard in self.shards)
-        files = ",\n".join(json.dumps(place, ensure_ascii=False) for place in self.places)
+        files = ",\n".join(
+            [
+                f'["{path}", {size}, "{sha256}", {shard}, {offset}]'
+                if '"' not in path  # what else JSON would escape, `check_key` refuses
+                else json.dumps([path, size, sha256, shard, offset], ensure_ascii=False)
+                for path, size, sha256, shard, offset in self.places
+            ]
+        )
         head = f'"format": "{_FORMAT}", "digest": "{self.manifest.digest}"'
         return f'{{{head}, "shards": [\n{shards}\n], "files": [\n{files}\n]}}\n'.encode()
 
@@ -212,12 +221,18 @@ def verify(data: bytes, place: Place, key: str) -> None:
 
 def _span(path: str, size: int) -> int:
     """Bytes that a file takes in a shard."""
-    return len(header(path, size)) + (size + BLOCK - 1) // BLOCK * BLOCK
+    head = BLOCK if _is_plain(path) else len(header(path, size))
+    return head + (size + BLOCK - 1) // BLOCK * BLOCK
+
+
+def _is_plain(path: str) -> bool:
+    """Whether one block holds the header of a file of that name."""
+    return len(path) <= 100 and path.isascii()
 
 
 def header(path: str, size: int) -> bytes:
     """The tar header of a file: a block for most, three or more for a path of over 100 bytes or other than ASCII."""
-    if len(path) > 100 or not path.isascii():
+    if not _is_plain(path):
         import tarfile  # not free to import, and seldom needed
 
         info = tarfile.TarInfo(path)

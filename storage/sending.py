@@ -66,7 +66,7 @@ def upload_tree(
     )
     sender = _Sender(storage, prefix, crew, None)
     sender.begin()
-    sender.send(list(members) if pack else members, pack)
+    sender.send(list(members) if pack else members, pack, manifest)
     storage.write(manifest_key(prefix), manifest.to_json())
     return sender.tally.result()
 
@@ -100,11 +100,10 @@ def send_tree(
         _refuse_index([member.path for member in members])
     sender = _Sender(storage, prefix, Crew(workers or storage.workers, progress), cache)
     try:
-        places = sender.send(list(members) if pack else members, pack)
+        manifest = sender.send(list(members) if pack else members, pack)
     finally:
         if cache is not None:
             cache.flush()
-    manifest = Manifest(Entry(place.path, place.size, place.sha256) for place in places)
     storage.write(manifest_key(prefix), manifest.to_json())
     return manifest, sender.tally.result()
 
@@ -143,8 +142,8 @@ class _Sender:
         for key in keys:
             storage.delete([key])
 
-    def send(self, members: Iterable[Member], pack: bool) -> List[Place]:
-        """Bring them all there; where they lie now."""
+    def send(self, members: Iterable[Member], pack: bool, manifest: Optional[Manifest] = None) -> Manifest:
+        """Bring them all there. Their manifest: the one given, else one of what was sent, which `walk` has found."""
         groups: List[Sequence[Member]] = []
         if pack:
             members = list(members)
@@ -163,13 +162,15 @@ class _Sender:
         ]
         pace = self._crew.pace_for(sizes[:_LOOKED_AT])
         self._crew.run(self._send_file, self._with_sizes(itertools.chain(first, source)), pace, helpers)
+        if manifest is None:
+            manifest = Manifest.of_walk(Entry(place.path, place.size, place.sha256) for place in self._places)
         if groups:
-            index = Index.of(self._shards, self._places)
+            index = Index.of(self._shards, self._places, manifest)
             self._storage.write(index_key(self._prefix), index.to_json())
             self._remove_shards(keep={shard.name for shard in self._shards})
         elif len(self._places) >= MANY:  # what a packed upload that was broken off may have left would be believed
             self._storage.delete([index_key(self._prefix)])
-        return self._places
+        return manifest
 
     def _send_file(self, item: Tuple[Member, int]) -> None:
         member, size_there = item
