@@ -7,7 +7,7 @@ import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Callable, Dict, List, Optional, Tuple, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from .base import AnyPath
 
@@ -58,7 +58,7 @@ class HashCache:
         query = "SELECT sha256 FROM hashes WHERE path = ? AND size = ? AND mtime_ns = ? AND inode = ?"
         with self._lock:
             row = self._try(lambda database: database.execute(query, key).fetchone())
-        return row[0] if row and _SHA256.fullmatch(row[0]) else ""
+        return row[0] if row and _is_sha256(row[0]) else ""
 
     def recall(self, folder: AnyPath) -> Callable[[str, os.stat_result], str]:
         """`get` for many files, which asks the database once: a function of (absolute path, status).
@@ -162,7 +162,11 @@ def _sound(rows: List[Row]) -> List[Row]:
             return rows
     except (TypeError, ValueError):
         pass
-    return [row for row in rows if isinstance(row[4], str) and _SHA256.fullmatch(row[4])]
+    return [row for row in rows if _is_sha256(row[4])]
+
+
+def _is_sha256(found: Any) -> bool:
+    return isinstance(found, str) and _SHA256.fullmatch(found) is not None
 
 
 def _insert(database: sqlite3.Connection, rows: List[Row]) -> None:

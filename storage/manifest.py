@@ -165,6 +165,20 @@ def is_committed(storage: Storage, prefix: str, manifest: Manifest) -> bool:
     return committed(storage, prefix) == wanted
 
 
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Nothing that a scan makes is garbage: to look through all of it for some, again and again, took a sixth of its
+    time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+@_uncollected()
 def scan(
     root: AnyPath,
     follow_outside: bool = False,
@@ -209,25 +223,11 @@ def scan(
             cache.put(found.location, source.status, sha256, started)
 
     try:
-        with _uncollected():
-            crew.run(read, unknown())
+        crew.run(read, unknown())
     finally:
         if cache is not None:
             cache.flush()
     return Manifest.of_walk(entries) if paths is None else Manifest(entries)
-
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Nothing that a scan makes is garbage: to look through all of it for some, again and again, took a sixth of its
-    time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _listed(root: AnyPath, paths: Optional[Iterable[str]], follow_outside: bool) -> Iterator[Found]:

@@ -6,7 +6,6 @@ import sys
 
 from storage.manifest import HashCache, is_committed, scan
 from storage.obs import ObsService, ObsSettings
-from storage.transfer import download_tree, send_tree, upload_tree
 
 
 def main(what: str, endpoint: str, folder: str, prefix: str, certificate: str, cache: str) -> None:
@@ -20,14 +19,17 @@ def main(what: str, endpoint: str, folder: str, prefix: str, certificate: str, c
         ca_file=certificate if endpoint.startswith("https") else "",
     )
     bucket = ObsService(settings).bucket("bucket")
-    if what == "down":
-        result = download_tree(bucket, prefix, folder)
-    elif what == "sync":
+    if what == "sync":
         with HashCache(cache) as hashes:
             manifest = scan(folder, cache=hashes)
         if is_committed(bucket, prefix, manifest):
             print(f"{len(manifest.entries)} files, nothing to send")
             return
+    from storage.transfer import download_tree, send_tree, upload_tree
+
+    if what == "down":
+        result = download_tree(bucket, prefix, folder)
+    elif what == "sync":
         result = upload_tree(folder, bucket, prefix, manifest)
     else:
         _, result = send_tree(folder, bucket, prefix, pack=what == "up-packed")

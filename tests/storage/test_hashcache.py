@@ -171,17 +171,31 @@ def test_a_whole_folder_costs_one_question(plant: Plant, tmp_path: Path, monkeyp
         assert scan(root, cache=cache) == expected
 
 
-def test_a_hash_in_the_cache_that_is_none_is_not_used(plant: Plant, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "sha256 = 'x'",
+        "sha256 = 'x' WHERE path LIKE '%/a'",
+        "sha256 = upper(sha256) WHERE path LIKE '%/a-b'",
+        "sha256 = substr(sha256, 1, 40) || ' ' || substr(sha256, 42) WHERE path LIKE '%/a'",
+        "sha256 = iif(path LIKE '%/a', sha256 || '00', substr(sha256, 3)) WHERE path LIKE '%/a' OR path LIKE '%/a-b'",
+        "sha256 = 1 WHERE path LIKE '%/a'",
+        "sha256 = NULL WHERE path LIKE '%/a'",
+        "sha256 = x'00' WHERE path LIKE '%/a'",
+    ],
+)
+def test_a_hash_in_the_cache_that_is_none_is_not_used(plant: Plant, tmp_path: Path, damage: str) -> None:
     import sqlite3
 
     root = aged(plant(tmp_path / "tree", TREE))
     with HashCache(tmp_path / "hashes") as cache:
         expected = scan(root, cache=cache)
-    with sqlite3.connect(tmp_path / "hashes") as database:
-        database.execute("UPDATE hashes SET sha256 = 'x'")
-    database.close()
-    with HashCache(tmp_path / "hashes") as cache:
-        assert scan(root, cache=cache) == expected
+    for paths in (None, TREE):  # all at once, one by one
+        with sqlite3.connect(tmp_path / "hashes") as database:
+            assert database.execute(f"UPDATE hashes SET {damage}").rowcount
+        database.close()
+        with HashCache(tmp_path / "hashes") as cache:
+            assert scan(root, cache=cache, paths=paths) == expected
 
 
 CHILD = """

@@ -23,6 +23,7 @@ from storage.errors import (
     UnsafeKey,
 )
 from storage.manifest import Entry, Manifest, scan
+from storage.tree import walk
 
 Plant = Callable[..., Path]
 
@@ -134,6 +135,21 @@ def test_a_scan_describes_every_file(plant: Plant, tmp_path: Path) -> None:
     steps: list[int] = []
     assert scan(root, progress=steps.append) == of({**TREE, ".hidden": b"h"})
     assert sum(steps) == 11
+
+
+def test_a_walk_is_in_order_of_the_paths_and_leaves_no_folder_open(plant: Plant, tmp_path: Path) -> None:
+    paths = ["a!", "a.txt", "a/b/c", "a/b.d", "a/z", "a0", "aa/x", "b", "b-/x", "ü/é", "z/y/x"]
+    root = plant(tmp_path / "tree", dict.fromkeys(paths, b""))
+    (root / "pipe").mkdir()
+    os.mkfifo(root / "pipe/line")
+    before = os.listdir("/dev/fd")
+    refused: list[StorageError] = []
+    assert [found.path for found in walk(root, refused=refused.append)] == sorted(paths)
+    assert len(refused) == 1
+    with pytest.raises(LinkRefused):
+        list(walk(root))
+    next(walk(root))
+    assert os.listdir("/dev/fd") == before
 
 
 def test_a_scan_leaves_out_our_own_leftovers(plant: Plant, tmp_path: Path) -> None:
