@@ -168,7 +168,10 @@ def test_temporary_keys_that_end_meanwhile_are_renewed_by_the_worker_too(
         def progress(count: int) -> None:
             nonlocal moved
             moved += count
-            if moved > total / 3 and _Metadata.asked.count("FIRST") == 2:  # the worker has some of them already
+            if moved > total / 3 and _Metadata.current == "FIRST":
+                until = time.monotonic() + 60
+                while _Metadata.asked.count("FIRST") < 2 and time.monotonic() < until:
+                    time.sleep(0.01)  # nobody here goes on before the worker has keys, too
                 _Metadata.current = "SECOND"
                 server.accounts["FIRST"] = Account("s", token="t", expires=1)
             slow(count)
