@@ -52,6 +52,8 @@ _SHAPES = tuple((kind, re.compile(shape)) for kind, shape in SHAPES)
 _SHORT = ("a private key", "a URL with a password")
 """Kinds that need no long word with a digit in it."""
 _IN_WORDS = re.sub(rb"[^A-Za-z0-9+/=_-]", b" ", bytes(range(256)))
+PIECE = 1 << 20
+"""Bytes looked at for long words at once: every word takes memory."""
 _DIGIT = re.compile(rb"[0-9]")
 MAX_BYTES = 64 << 20
 """Larger files are data, not configuration; they are judged by name alone."""
@@ -116,8 +118,15 @@ def _keys(text: str, is_python: bool) -> Iterator[tuple[int, str, str]]:
 def _has_long_word(text: str) -> bool:
     """Whether 16 characters of the kind that keys are made of stand together anywhere, a digit among them. Most files
     have none, and this is a tenth of the work of looking for the shapes."""
-    words = text.encode("ascii", "replace").translate(_IN_WORDS).split()
-    return any(_DIGIT.search(word) for word in words if len(word) >= 16)
+    words = text.encode("ascii", "replace").translate(_IN_WORDS)
+    start = 0
+    while start < len(words):
+        end = words.find(b" ", start + PIECE) if len(words) - start > PIECE else len(words)
+        end = len(words) if end < 0 else end
+        if any(_DIGIT.search(word) for word in words[start:end].split() if len(word) >= 16):
+            return True
+        start = end
+    return False
 
 
 def _text(content: bytes) -> str | None:

@@ -95,6 +95,15 @@ def test_a_first_look_misses_nothing(text: str) -> None:
         assert at_once == list(secrets._keys(text, is_python=False))
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 40, 64])
+@pytest.mark.parametrize("before", ["", "a ", "ab" * 9 + " ", "a b c d e f g h " * 5])
+def test_a_first_look_goes_piece_by_piece(size: int, before: str) -> None:
+    with mock.patch.object(secrets, "PIECE", size):
+        for text in (f"{before}SK={SK}", f"{before}SK={SK}\n{before}"):
+            assert [line.kind for line in find_secrets("a.sh", text.encode())] == ["an access or secret key"]
+        assert find_secrets("a.sh", before.encode()) == []
+
+
 def test_the_second_of_two_values_on_a_line_is_seen() -> None:
     assert find_secrets("a.py", f'login(ak="access_key_1_goes_here", sk="{SK}")'.encode())
 
