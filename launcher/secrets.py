@@ -117,11 +117,11 @@ def _keys(text: str, is_python: bool) -> Iterator[tuple[int, str, str]]:
 
 def _has_long_word(text: str) -> bool:
     """Whether 16 characters of the kind that keys are made of stand together anywhere, a digit among them. Most files
-    have none, and this is a tenth of the work of looking for the shapes."""
+    have none, and this is an eighth of the work of looking for the shapes."""
     words = text.encode("ascii", "replace").translate(_IN_WORDS)
     start = 0
     while start < len(words):
-        end = words.find(b" ", start + PIECE) if len(words) - start > PIECE else len(words)
+        end = words.find(b" ", start + PIECE)
         end = len(words) if end < 0 else end
         if any(_DIGIT.search(word) for word in words[start:end].split() if len(word) >= 16):
             return True

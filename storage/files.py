@@ -33,6 +33,9 @@ LEFTOVER_SECONDS = 3600.0
 SMALL = 1 << 16
 """Bytes up to which a file may be read or written in one go by every thread that there is."""
 
+SHA256 = re.compile("[0-9a-f]{64}")
+"""A whole one, as everything here writes it."""
+
 _TEMPORARY = re.compile(re.escape(RESERVED) + r"[0-9a-f]{16}\.part")
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)  # a fifo must not block open
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 from .base import AnyPath
+from .files import SHA256
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +21,6 @@ RACY_SECONDS = 2.0
 """A file written to less than this before it was hashed can change again without a new mtime (git's "racy" rule; two
 seconds is the coarsest clock of a file system in use, FAT's)."""
 
-_SHA256 = re.compile("[0-9a-f]{64}")
 _FLUSH_SECONDS = 1.0
 _BUSY_SECONDS = 10.0
 _TABLE = (
@@ -166,7 +165,7 @@ def _sound(rows: List[Row]) -> List[Row]:
 
 
 def _is_sha256(found: Any) -> bool:
-    return isinstance(found, str) and _SHA256.fullmatch(found) is not None
+    return isinstance(found, str) and SHA256.fullmatch(found) is not None
 
 
 def _insert(database: sqlite3.Connection, rows: List[Row]) -> None:

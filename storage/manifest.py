@@ -10,11 +10,11 @@ import os
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
 from .base import AnyPath, Progress, Storage
 from .errors import Conflict, Corrupt, NotFound, UnsafeKey
-from .files import SourceFile
+from .files import SHA256, SourceFile
 from .hashcache import HashCache
 from .parallel import Crew
 from .tree import Found, find, walk
@@ -28,7 +28,6 @@ AGAIN = "try again; if it stays so,"
 """What comes first where bytes are wrong: they may be right in the store."""
 _VERSION = 1
 _ROW = [str, int, str]
-_SHA256 = re.compile("[0-9a-f]{64}")
 _PLAIN = re.compile("[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 """Most paths: ASCII of the kind that `check_key` lets through, so that it need not be asked about each of them."""
 _AT_ONCE = 4096
@@ -97,7 +96,7 @@ class Manifest:
         """UTF-8, one line a file; the same bytes for the same tree."""
         lines = ",\n".join(
             [
-                f'["{path}", {size}, "{sha256}"]' if '"' not in path else _quoted(path, size, sha256)
+                f'["{path}", {size}, "{sha256}"]' if '"' not in path else quoted(path, size, sha256)
                 for path, size, sha256 in self.entries
             ]
         )
@@ -247,7 +246,7 @@ def _check(ordered: Tuple[Entry, ...]) -> None:
         if path == before:
             raise Conflict(f"the file {path!r} is there twice")
         before = path
-        if size < 0 or not _SHA256.fullmatch(sha256):
+        if size < 0 or not SHA256.fullmatch(sha256):
             raise Corrupt(f"the entry {entry} has no valid size and sha256")
         folder = path.rpartition("/")[0]
         while folder and folder not in folders:
@@ -257,9 +256,9 @@ def _check(ordered: Tuple[Entry, ...]) -> None:
             folder = folder.rpartition("/")[0]
 
 
-def _quoted(path: str, size: int, sha256: str) -> str:
+def quoted(*line: Union[str, int]) -> str:
     """The line of a path that has a quotation mark; what else JSON would escape, `check_key` refuses."""
-    return json.dumps([path, size, sha256], ensure_ascii=False)
+    return json.dumps(line, ensure_ascii=False)
 
 
 def _bad(why: str) -> Corrupt:

@@ -27,7 +27,8 @@ from typing import Any, BinaryIO, Dict, Iterable, List, NamedTuple, Optional, Tu
 
 from .base import Storage
 from .errors import Conflict, Corrupt, NotFound
-from .manifest import AGAIN, Entry, Manifest
+from .files import SHA256
+from .manifest import AGAIN, Entry, Manifest, quoted
 from .retry import carefully
 from .urls import check_key
 
@@ -50,7 +51,6 @@ _FORMAT = "launcher shards 1"
 _PLACE = [str, int, str, int, int]
 _SHARD = [str, int, str]
 _NAME = re.compile("[0-9]{5,9}-[0-9a-f]{16}[.]tar")
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 class Shard(NamedTuple):
@@ -99,8 +99,8 @@ class Index(NamedTuple):
         files = ",\n".join(
             [
                 f'["{path}", {size}, "{sha256}", {shard}, {offset}]'
-                if '"' not in path  # what else JSON would escape, `check_key` refuses
-                else json.dumps([path, size, sha256, shard, offset], ensure_ascii=False)
+                if '"' not in path
+                else quoted(path, size, sha256, shard, offset)
                 for path, size, sha256, shard, offset in self.places
             ]
         )
@@ -120,11 +120,7 @@ class Index(NamedTuple):
         shards = tuple(Shard(*row) for row in _rows(document.get("shards"), _SHARD))
         places = tuple(Place(*row) for row in _rows(document.get("files"), _PLACE))
         for number, shard in enumerate(shards):
-            if (
-                not _NAME.fullmatch(shard.name)
-                or int(shard.name[:-21]) != number
-                or not _SHA256.fullmatch(shard.sha256)
-            ):
+            if not _NAME.fullmatch(shard.name) or int(shard.name[:-21]) != number or not SHA256.fullmatch(shard.sha256):
                 raise bad_index(f"{shard.name!r} is no shard")
         for place in places:
             if place.shard == ALONE:

@@ -117,12 +117,11 @@ class _Walker:
                 name = entry.name
                 path = prefix + name
                 try:
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except OSError:
-                        self._look(name, folder, files, folders)
-                        continue
-                    if is_regular(status.st_mode) and is_plain and plain(name):
+                    status: Optional[os.stat_result] = entry.stat(follow_symlinks=False)
+                except OSError:
+                    status = None
+                try:
+                    if status is not None and is_regular(status.st_mode) and is_plain and plain(name):
                         if len(path) > longest:
                             check_key(path)
                         files.append(Found(path, above + name, status))

@@ -25,6 +25,7 @@ def main(what: str, endpoint: str, folder: str, prefix: str, certificate: str, c
         if is_committed(bucket, prefix, manifest):
             print(f"{len(manifest.entries)} files, nothing to send")
             return
+    # after that: a tree that is there needs none of it
     from storage.transfer import download_tree, send_tree, upload_tree
 
     if what == "down":

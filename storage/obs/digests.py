@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Mapping
 
-_SHA256 = re.compile("[0-9a-f]{64}").fullmatch
+from ..files import SHA256
+
 _MD5 = re.compile("[0-9a-f]{32}").fullmatch
 _COMPOSITE = re.compile("[0-9a-f]{32}-[0-9]+").fullmatch
 
@@ -13,7 +14,7 @@ _COMPOSITE = re.compile("[0-9a-f]{32}-[0-9]+").fullmatch
 def sha256_in(headers: Mapping[str, str]) -> str:
     """What our own upload has left in the metadata; "" if there is none."""
     found = headers.get("x-obs-meta-sha256") or headers.get("x-amz-meta-sha256") or ""
-    return found if _SHA256(found) else ""
+    return found if SHA256.fullmatch(found) else ""
 
 
 def part_size_in(headers: Mapping[str, str]) -> int:
